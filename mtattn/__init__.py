@@ -1,5 +1,20 @@
 """Multi-task attention for attribute recognition: WSGSA, CGFF, DWSLoss, and FAR-AMTN as the reference model."""
 
-from mtattn.groups import AttributeGroups
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["AttributeGroups"]
+from mtattn.groups import AttributeGroups
+from mtattn.losses import DWSLoss, DynamicWeighting
+from mtattn.modules import CGFF, WSGSA, GroupHeads
+
+if TYPE_CHECKING:
+    from mtattn.models import FARAMTN
+
+__all__ = ["CGFF", "FARAMTN", "WSGSA", "AttributeGroups", "DWSLoss", "DynamicWeighting", "GroupHeads"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "FARAMTN":  # late, because it brings huggingface_hub
+        from mtattn.models import FARAMTN  # noqa: PLC0415
+
+        return FARAMTN
+    raise AttributeError(f"module 'mtattn' has no attribute {name!r}")

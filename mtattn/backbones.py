@@ -1,0 +1,239 @@
+"""Cut a timm backbone into the trunk and the module that WSGSA's groups share."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mtattn._extras import needed_by
+from mtattn.groups import check_known
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone in two parts: ``shared(trunk(images))`` is its last feature map.
+
+    Attributes:
+        trunk: From images to a feature map (b, channels, h, w).
+        shared: From that map to one with ``out_channels``, shared by all groups.
+        channels: Channels that the trunk returns.
+        out_channels: Channels that the shared module returns.
+    """
+
+    trunk: nn.Module
+    shared: nn.Module
+    channels: int
+    out_channels: int
+
+
+class FreshBottleneck(nn.Module):
+    """A residual 1x1 bottleneck that starts as the identity: the shared module where a backbone has no block to give.
+
+    Args:
+        channels: Channels in and out.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        reduced = max(channels // 4, 1)
+        self.down = nn.Conv2d(channels, reduced, 1, bias=False)
+        self.norm = nn.BatchNorm2d(reduced)
+        self.up = nn.Conv2d(reduced, channels, 1, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel height width"]:
+        """Add to each position a function of its channels."""
+        return x + self.up(self.norm(self.down(x)).relu())
+
+
+class FeatureMap(nn.Module):
+    """A timm model that returns its last feature map, channels first, also where it computes with tokens.
+
+    Args:
+        model: A timm model whose last block, if it was taken out, is replaced by nothing.
+        whole: Whether ``model`` is as timm built it, so that timm's own way to a feature map is open.
+    """
+
+    def __init__(self, model: nn.Module, *, whole: bool) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.whole = whole
+        if whole:
+            self.model.prune_intermediate_layers(1, prune_head=True)
+
+    def forward(self, images: Float[Tensor, "batch color height width"]) -> Float[Tensor, "batch channel h w"]:
+        """Compute the last feature map."""
+        if not self.whole:
+            features: Tensor = self.model.forward_features(images)
+            return features
+        (last,) = self.model.forward_intermediates(
+            images, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
+        )
+        return last
+
+
+def build_backbone(
+    name: str,
+    *,
+    pretrained: bool = False,
+    weights: "str | PathLike[str] | None" = None,
+    options: Mapping[str, Any] | None = None,
+    drop_stages: int = 0,
+    whole: bool = False,
+) -> Backbone:
+    """Build a timm model and cut off its last block as the module that all groups share.
+
+    =============================== ==================================================================
+    ResNet and its relatives        conv5's last block (its convolutions, shortcut and activation)
+    EfficientNet, MobileNet         the last block, and the head convolution that follows it before pooling
+    ConvNeXt                        the last block, and the norm that timm applies after pooling
+    all others (ViT, Swin, ...)     a fresh :class:`FreshBottleneck`; the trunk is the whole model
+    =============================== ==================================================================
+
+    Args:
+        name: A timm model name.
+        pretrained: Whether timm fetches its pretrained weights.
+        weights: A local checkpoint of the same timm model, read instead of fetching one.
+        options: Further arguments for ``timm.create_model``.
+        drop_stages: How many of the last stages to leave out, which keeps the map large for small images.
+        whole: Whether to keep the model whole, with a fresh bottleneck after it, whatever its family.
+
+    Raises:
+        ValueError: timm has no such model, its checkpoint does not fit, or it has no stages to drop.
+        OSError: The pretrained weights could not be fetched.
+    """
+    model = _create(name, pretrained, options or {})
+    if weights is not None:
+        load_backbone_weights(model, Path(weights))
+    cut = None if whole else _FAMILIES.get(type(model).__name__)
+    if cut is None and drop_stages:
+        raise ValueError(
+            f"from_timm: drop_stages is for the families that can be cut, got {name!r}; use drop_stages=0."
+        )
+    shared = cut(model, drop_stages) if cut else None
+    trunk = FeatureMap(model, whole=cut is None)
+    features = _run(trunk, _example(model, options or {}))
+    shared = FreshBottleneck(features.shape[1]) if shared is None else shared
+    return Backbone(trunk, shared, features.shape[1], _run(shared, features).shape[1])
+
+
+def load_backbone_weights(model: nn.Module, file: Path) -> None:
+    """Load a checkpoint into a timm model, by the names of its tensors or, if these differ, by their order.
+
+    The classifier's tensors may be missing or too many. Nothing is unpickled but tensors.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no checkpoint, or its tensors fit neither by name nor by order.
+    """
+    found = _read_tensors(file)
+    wanted = {key: tensor for key, tensor in model.state_dict().items() if not key.endswith("num_batches_tracked")}
+    if not wanted.keys() <= found.keys():  # other names: the same network written by somebody else keeps its order
+        found = dict(zip(wanted, found.values(), strict=False))
+    for key, tensor in wanted.items():
+        if key not in found or found[key].shape != tensor.shape:
+            came = tuple(found[key].shape) if key in found else "nothing"
+            raise ValueError(
+                f"from_timm: {file} does not fit {type(model).__name__}: "
+                f"{key} has shape {tuple(tensor.shape)}, the file has {came} in its place."
+            )
+    model.load_state_dict({key: found[key] for key in wanted}, strict=False)
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise FileNotFoundError(f"from_timm: no checkpoint at {file.resolve()}.")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file  # noqa: PLC0415
+
+            tensors: Any = load_file(file)
+        else:
+            tensors = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"from_timm: {file} is not a checkpoint that can be read without unpickling: {error}"
+        ) from error
+    for wrapper in ("state_dict", "model"):
+        tensors = tensors.get(wrapper, tensors)
+    return {
+        key.removeprefix("module."): tensor
+        for key, tensor in tensors.items()
+        if isinstance(tensor, Tensor) and not key.endswith("num_batches_tracked")
+    }
+
+
+def _create(name: str, pretrained: bool, options: Mapping[str, Any]) -> nn.Module:
+    with needed_by("FARAMTN.from_timm", extra="recipes"):
+        import timm  # noqa: PLC0415
+    if ":" not in name and not timm.is_model(name.partition(".")[0]):
+        check_known("FARAMTN.from_timm", "timm model", [name], timm.list_models())
+    try:
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+    except Exception as error:
+        if not pretrained:
+            raise
+        raise OSError(
+            f"FARAMTN.from_timm: the pretrained weights of {name!r} could not be fetched ({error}). "
+            f"Without network give a local checkpoint with backbone_weights=."
+        ) from error
+
+
+def _example(model: Any, options: Mapping[str, Any]) -> Float[Tensor, "batch color height width"]:
+    config = model.pretrained_cfg
+    sides = config["input_size"][1:] if config.get("fixed_input_size") else (128, 128)
+    size = options.get("img_size", sides)
+    height, width = (size, size) if isinstance(size, int) else size
+    return torch.zeros(1, options.get("in_chans", 3), height, width)
+
+
+@torch.no_grad()
+def _run(module: nn.Module, example: Tensor) -> Tensor:
+    module.eval()
+    result: Tensor = module(example)
+    module.train()
+    return result
+
+
+def _cut_last(blocks: nn.Sequential) -> tuple[nn.Sequential, nn.Module]:
+    return blocks[:-1], blocks[-1]
+
+
+def _cut_resnet(model: Any, drop_stages: int) -> nn.Module:
+    kept, *dropped = ["layer1", "layer2", "layer3", "layer4"][3 - drop_stages :]
+    for name in dropped:
+        setattr(model, name, nn.Identity())
+    rest, last = _cut_last(getattr(model, kept))
+    setattr(model, kept, rest)
+    return last
+
+
+def _cut_efficientnet(model: Any, drop_stages: int) -> nn.Module:
+    model.blocks = model.blocks[: len(model.blocks) - drop_stages]
+    model.blocks[-1], last = _cut_last(model.blocks[-1])
+    after = [model.conv_head, model.bn2] if hasattr(model, "bn2") and not drop_stages else []
+    model.conv_head = model.bn2 = model.norm_head = nn.Identity()
+    return nn.Sequential(last, *after)
+
+
+def _cut_convnext(model: Any, drop_stages: int) -> nn.Module:
+    model.stages = model.stages[: len(model.stages) - drop_stages]
+    model.stages[-1].blocks, last = _cut_last(model.stages[-1].blocks)
+    after = [] if drop_stages else [model.norm_pre, getattr(model.head, "norm", nn.Identity())]
+    model.norm_pre = model.head = nn.Identity()
+    return nn.Sequential(last, *after)
+
+
+_FAMILIES: dict[str, Callable[[Any, int], nn.Module]] = {
+    "ResNet": _cut_resnet,
+    "EfficientNet": _cut_efficientnet,
+    "MobileNetV3": _cut_efficientnet,
+    "ConvNeXt": _cut_convnext,
+}

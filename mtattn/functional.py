@@ -1,0 +1,229 @@
+"""The maths of mtattn as pure functions: no parameters, no state.
+
+``*space`` stands for any spatial axes: none (vectors), one (tokens), two (images) or three (video, volumes).
+"""
+
+from math import prod, sqrt
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import einsum, rearrange, reduce
+from jaxtyping import Float, Int
+from torch import Tensor
+
+LOSS_FLOOR = 1e-12  # nats; keeps ratios of losses finite and positive
+
+
+def channel_gates(
+    pooled: Float[Tensor, "batch channel"],
+    down_weight: Float[Tensor, "group reduced channel"],
+    down_bias: Float[Tensor, "group reduced"],
+    up_weight: Float[Tensor, "group out reduced"],
+    up_bias: Float[Tensor, "group out"],
+) -> Float[Tensor, "batch group out"]:
+    """Compute the gate of every group and channel, in (0, 1), all groups at once.
+
+    ``gates_g = sigmoid(up_g relu(down_g pooled + down_bias_g) + up_bias_g)``
+
+    Source:
+        WSGSA in FAR-AMTN (arXiv 2601.01537); squeeze-and-excitation (arXiv 1709.01507) is its one-group form.
+    """
+    hidden = F.relu(F.linear(pooled, down_weight.flatten(0, 1), down_bias.flatten()))
+    hidden = rearrange(hidden, "batch (group reduced) -> group batch reduced", group=len(down_weight))
+    logits = torch.baddbmm(up_bias[:, None], hidden, up_weight.mT)
+    return rearrange(logits, "group batch out -> batch group out").sigmoid()
+
+
+def position_weights(
+    shared: Float[Tensor, "batch channel *space"],
+    queries: Float[Tensor, "group key"],
+    key_weight: Float[Tensor, "key channel"],
+) -> Float[Tensor, "batch group *space"]:
+    """Compute where each group looks: positive weights that average to 1 over the positions.
+
+    ``positions_g = S softmax_s(q_g . K(shared)[s] / sqrt(k))`` with S positions and k key channels.
+
+    Source:
+        mtattn's own extension of WSGSA; the paper's gates do not depend on the position.
+    """
+    filters = queries @ key_weight / sqrt(queries.shape[1])  # q_g . K first: g rows instead of k at every position
+    flat = rearrange(shared, "batch channel ... -> batch channel (...)")
+    scores = einsum(filters, flat, "group channel, batch channel space -> batch group space")
+    weights = scores.softmax(dim=-1) * scores.shape[-1]
+    return weights.reshape(*weights.shape[:2], *shared.shape[2:])
+
+
+def gate(
+    shared: Float[Tensor, "batch channel *space"],
+    gates: Float[Tensor, "batch group channel"],
+    positions: Float[Tensor, "batch group *space"] | None = None,
+) -> Float[Tensor, "batch group channel *space"]:
+    """Give each group its own view of the shared features: gated by channel and, if asked, weighted by position."""
+    grouped = gates.reshape(*gates.shape, *[1] * (shared.ndim - 2)) * shared.unsqueeze(1)
+    return grouped if positions is None else grouped * positions.unsqueeze(2)
+
+
+def gate_mean(
+    shared: Float[Tensor, "batch channel *space"],
+    gates: Float[Tensor, "batch group channel"],
+    positions: Float[Tensor, "batch group *space"] | None = None,
+) -> Float[Tensor, "batch group channel"]:
+    """Compute ``gate(shared, gates, positions)`` averaged over space without ever building it.
+
+    A gate does not depend on the position, so it can be taken out of the mean; this is exact.
+    """
+    if positions is None:
+        return gates * reduce(shared, "batch channel ... -> batch 1 channel", "mean")
+    flat = rearrange(shared, "batch channel ... -> batch channel (...)")
+    weights = rearrange(positions, "batch group ... -> batch group (...)")
+    total = einsum(weights, flat, "batch group space, batch channel space -> batch group channel")
+    return gates * total / prod(shared.shape[2:])
+
+
+def channel_linear(
+    grouped: Float[Tensor, "batch group channel *space"], weight: Float[Tensor, "out channel"]
+) -> Float[Tensor, "batch group out *space"]:
+    """Apply one linear map to the channels of every group and position."""
+    return einsum(grouped, weight, "batch group channel ..., out channel -> batch group out ...")
+
+
+def group_affinity(
+    queries: Float[Tensor, "batch group channel"], keys: Float[Tensor, "batch group channel"], num_heads: int
+) -> Float[Tensor, "batch head group group"]:
+    """Compute how much each group (row) listens to each group (column), per head; rows sum to 1.
+
+    ``softmax(Q K^T / sqrt(channels / heads))``
+
+    Source:
+        scaled dot-product attention (arXiv 1706.03762), across the group axis.
+    """
+    queries = rearrange(queries, "batch group (head width) -> batch head group width", head=num_heads)
+    keys = rearrange(keys, "batch group (head width) -> batch head width group", head=num_heads)
+    return (queries @ keys / sqrt(queries.shape[-1])).softmax(dim=-1)
+
+
+def mix_groups(
+    affinity: Float[Tensor, "batch head group group"], values: Float[Tensor, "batch group channel *space"]
+) -> Float[Tensor, "batch group channel *space"]:
+    """Replace each group's values by the mean over all groups that its row of the affinity asks for, per head."""
+    heads = rearrange(values, "batch group (head width) ... -> batch head group width ...", head=affinity.shape[1])
+    mixed = affinity @ heads.flatten(3)
+    return rearrange(mixed, "batch head group rest -> batch group (head rest)").reshape(values.shape)
+
+
+def group_logits(
+    grouped: Float[Tensor, "batch group channel *space"],
+    weight: Float[Tensor, "attribute channel"],
+    bias: Float[Tensor, " attribute"],
+    group_of: Int[Tensor, " attribute"],
+) -> Float[Tensor, "batch attribute *space"]:
+    """Apply to each attribute its own linear layer on the features of its own group."""
+    own_group = grouped.index_select(1, group_of)
+    logits = einsum(own_group, weight, "batch attribute channel ..., attribute channel -> batch attribute ...")
+    return logits + bias.reshape(-1, *[1] * (logits.ndim - 2))
+
+
+def group_bce(
+    logits: Float[Tensor, "batch attribute"],
+    targets: Float[Tensor, "batch attribute"],
+    membership: Float[Tensor, "attribute group"],
+    pos_weight: Float[Tensor, " attribute"] | None = None,
+) -> tuple[Float[Tensor, " group"], Float[Tensor, " group"]]:
+    """Compute each group's mean binary cross-entropy in nats, and the number of labels it is the mean of.
+
+    A NaN target is a missing label: whatever stands in its place is never read. A group without labels has loss 0.
+    """
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    labelled = ~targets.isnan()
+    losses = F.binary_cross_entropy_with_logits(
+        logits.masked_fill(~labelled, 0).to(dtype),
+        targets.masked_fill(~labelled, 0).to(dtype),
+        reduction="none",
+        pos_weight=None if pos_weight is None else pos_weight.to(dtype),
+    ).masked_fill(~labelled, 0)
+    # a product and a sum, not a matrix product: exact under TF32 and in the same order on every run
+    sums = (losses.sum(0)[:, None] * membership).sum(0)
+    counts = (labelled.sum(0)[:, None] * membership).sum(0)
+    return sums / counts.clamp_min(1), counts
+
+
+class LossHistory(NamedTuple):
+    """What a weighting rule may look at: each task's mean loss over three closed periods, in the losses' unit.
+
+    NaN where there is none: a task without any loss so far, or, in ``previous``, with one period only.
+
+    Attributes:
+        first: The first period.
+        previous: The last period but one.
+        latest: The period just closed.
+    """
+
+    first: Float[Tensor, " task"]
+    previous: Float[Tensor, " task"]
+    latest: Float[Tensor, " task"]
+
+
+def dws_weights(history: LossHistory, *, alpha: float = 1.0) -> Float[Tensor, " task"]:
+    """Weigh each task by the fraction of its first loss that is left, ``left^alpha``, scaled to average 1.
+
+    Source:
+        mtattn's reading of FAR-AMTN's dynamic weighting strategy; its formula is not public.
+    """
+    return _mean_one(_ratio(history.latest, history.first) ** alpha)
+
+
+def equal_weights(history: LossHistory) -> Float[Tensor, " task"]:
+    """Give every task the weight 1."""
+    return torch.ones_like(history.latest)
+
+
+def dwa_weights(history: LossHistory, *, temperature: float = 2.0) -> Float[Tensor, " task"]:
+    """Weigh each task by how slowly it fell in the last period: ``T softmax(latest / previous / temperature)``.
+
+    Source:
+        dynamic weight average, Liu et al. 2019 (arXiv 1803.10704).
+    """
+    return _mean_one((_ratio(history.latest, history.previous) / temperature).exp())
+
+
+def trend_weights(history: LossHistory) -> Float[Tensor, " task"]:
+    """Weigh each task by the trend of its loss times the scale of its loss.
+
+    ``(trend / mean trend) (latest / mean latest)`` with ``trend = |latest - previous| / latest``, scaled to average 1.
+    A task whose loss did not change gets weight 0.
+
+    Source:
+        He et al. 2017 (adaptively weighted multi-task learning, ACM MM); they use losses on validation data.
+    """
+    trend = (history.latest - history.previous).abs() / history.latest.clamp_min(LOSS_FLOOR)
+    return _mean_one(_mean_one(trend) * _mean_one(history.latest))
+
+
+def random_weights(draw: Int[Tensor, ""], num_tasks: int) -> Float[Tensor, " task"]:
+    """Draw weights that ignore the losses: ``T softmax(standard normal)``, a pure function of the number ``draw``.
+
+    The numbers come from a hash of ``draw`` and not from a generator, so that a resumed run and every rank agree.
+
+    Source:
+        random loss weighting, Lin et al. 2022 (arXiv 2111.10603): the control that every rule has to beat.
+    """
+    counters = draw * (2 * num_tasks) + torch.arange(2 * num_tasks, device=draw.device)
+    radius, angle = ((_hash32(counters) + 0.5) / 2**32).chunk(2)
+    normal = (-2 * radius.log()).sqrt() * (2 * torch.pi * angle).cos()
+    return num_tasks * normal.softmax(dim=0)
+
+
+def _hash32(numbers: Int[Tensor, " number"]) -> Int[Tensor, " number"]:
+    mixed = (numbers ^ (numbers >> 32)) & 0xFFFFFFFF
+    for _ in range(3):
+        mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
+    return mixed ^ (mixed >> 16)
+
+
+def _ratio(now: Float[Tensor, " task"], then: Float[Tensor, " task"]) -> Float[Tensor, " task"]:
+    return now.clamp_min(LOSS_FLOOR) / then.clamp_min(LOSS_FLOOR)
+
+
+def _mean_one(raw: Float[Tensor, " task"]) -> Float[Tensor, " task"]:
+    return raw / raw.nanmean()

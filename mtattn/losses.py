@@ -1,0 +1,290 @@
+"""Loss weighting that makes tasks converge together: DynamicWeighting for any losses, DWSLoss for attributes."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Literal, Self, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, distributed, nn
+
+from mtattn import functional
+from mtattn.functional import LossHistory
+from mtattn.groups import AttributeGroups, check_known
+
+RuleName = Literal["dws", "equal", "dwa", "trend", "random"]
+Rule = Callable[[LossHistory], Tensor]
+
+
+class DynamicWeighting(nn.Module):
+    """Weigh the losses of several tasks, and set the weights anew at the end of each period.
+
+    While training it remembers each task's losses. :meth:`step` closes the period: the rule looks at the *unweighted*
+    mean losses of the first, the last and the last but one period and sets the weights of the next. All state is in
+    buffers, kept in float32 whatever the losses' type, so a resumed run goes on exactly; nothing waits for the device.
+
+    Args:
+        num_tasks: Number of tasks.
+        rule: "dws" (loss left), "equal", "dwa" (Liu 2019), "trend" (He 2017), "random" (drawn at each call, Lin 2022),
+            or a function from :class:`~mtattn.functional.LossHistory` to one positive number a task; the weights are
+            these, scaled to average 1. A task for which it returns NaN keeps its weight.
+        alpha: For "dws": how strongly the weights follow the loss that is left, at least 0; 0 gives equal weights.
+        seed: For "random": which random weights.
+        device: Device of the state.
+
+    Raises:
+        ValueError: ``num_tasks`` is not positive, ``alpha`` or ``seed`` is negative, or there is no such rule.
+
+    Example:
+        >>> weighting = DynamicWeighting(2)
+        >>> for losses in ([1.0, 1.0], [0.4, 0.8]):  # the second task learns more slowly
+        ...     total = weighting(torch.tensor(losses))
+        ...     weighting.step()
+        >>> weighting.weights
+        tensor([0.6667, 1.3333])
+
+    Source:
+        "dws" is mtattn's reading of FAR-AMTN (arXiv 2601.01537); for the others see :mod:`mtattn.functional`.
+    """
+
+    weights: Tensor
+    _history: Tensor
+    _period: Tensor
+    _draws: Tensor
+
+    def __init__(
+        self,
+        num_tasks: int,
+        *,
+        rule: RuleName | Rule = "dws",
+        alpha: float = 1.0,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        if num_tasks < 1:
+            raise ValueError(f"DynamicWeighting: num_tasks must be at least 1, got {num_tasks}.")
+        if not alpha >= 0:
+            raise ValueError(f"DynamicWeighting: alpha must be at least 0, got {alpha}.")
+        if not 0 <= seed < 2**31:
+            raise ValueError(f"DynamicWeighting: seed must be in [0, 2**31), got {seed}.")
+        self.num_tasks, self.rule, self.alpha, self.seed = num_tasks, rule, alpha, seed
+        self._rule = rule if callable(rule) else _named_rule(rule, alpha)
+        self.register_buffer("weights", torch.empty(num_tasks, dtype=torch.float32, device=device))
+        self.register_buffer("_history", torch.empty(3, num_tasks, dtype=torch.float32, device=device))
+        self.register_buffer("_period", torch.empty(2, num_tasks, dtype=torch.float32, device=device))
+        self.register_buffer("_draws", torch.empty((), dtype=torch.int64, device=device))
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every loss and give every task the weight 1."""
+        self.weights.fill_(1)
+        self._history.fill_(torch.nan)
+        self._period.zero_()
+        self._draws.fill_(self.seed << 24)
+
+    @property
+    def history(self) -> LossHistory:
+        """Each task's mean loss over the first, the last but one and the last period; NaN where there is none."""
+        return LossHistory(*self._history.unbind())
+
+    @property
+    def loss_left(self) -> Float[Tensor, " task"]:
+        """The fraction of each task's first loss that was left in the last closed period; NaN where there is none."""
+        return self.history.latest / self.history.first
+
+    def forward(
+        self, losses: Float[Tensor, " task"], counts: Float[Tensor, " task"] | None = None
+    ) -> Float[Tensor, ""]:
+        """Compute the weighted mean of the losses and, while training, remember them.
+
+        Args:
+            losses: Each task's loss in this batch. One that is not finite is part of the mean but not remembered.
+            counts: How many labels each loss is the mean of: its share in the mean and in the history. A task with
+                count 0 is absent, whatever its loss. None counts every task alike.
+        """
+        if losses.shape != (self.num_tasks,):
+            raise ValueError(
+                f"DynamicWeighting: expects {self.num_tasks} losses in one tensor, got shape {tuple(losses.shape)}."
+            )
+        counts = torch.ones_like(losses) if counts is None else counts
+        if self.training:
+            self._remember(losses.detach(), counts)
+        shares = counts / counts.sum().clamp_min(1)
+        return (self.weights * shares * losses.where(counts > 0, 0)).sum()
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Close the period and set the next weights; call it once an epoch, or every so many steps.
+
+        Under ``torch.distributed`` the period's losses are averaged over the ranks, so that all hold the same weights.
+        A task without any loss in the period keeps its weight.
+        """
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(self._period)
+        total, count = self._period
+        seen = count > 0
+        mean = total / count.clamp_min(torch.finfo(count.dtype).tiny)
+        first, _, latest = self._history.clone()
+        self._history[0] = mean.where(seen & first.isnan(), first)
+        self._history[1] = latest.where(seen, self._history[1])
+        self._history[2] = mean.where(seen, latest)
+        self._period.zero_()
+        self._set_weights(self._rule(self.history), seen)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"{self.num_tasks}, rule={self.rule!r}" + (f", alpha={self.alpha}" if self.rule == "dws" else "")
+
+    @torch.no_grad()
+    def _remember(self, losses: Float[Tensor, " task"], counts: Float[Tensor, " task"]) -> None:
+        kept = torch.where(losses.isfinite(), counts, 0).float()
+        self._period += torch.stack([kept * losses.where(kept > 0, 0).float(), kept])
+        if self.rule == "random":
+            self._draws += 1
+            self.weights.copy_(functional.random_weights(self._draws, self.num_tasks))
+
+    def _set_weights(self, proposed: Float[Tensor, " task"], seen: Tensor) -> None:
+        moves = seen & proposed.isfinite() & (self.rule != "random")
+        to_share = torch.where(moves, self.weights, 0).sum()  # what the others keep is theirs: the mean stays 1
+        raw = torch.where(moves, proposed, 0)
+        moved = raw / raw.sum() * to_share
+        self.weights.copy_(torch.where(moves & (raw.sum() > 0), moved, self.weights))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the state like any module, but keep it in float32: ``.half()`` must not round the history."""
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, buffer in before.items():
+            moved = self._buffers[name]
+            if buffer is not None and moved is not None and moved.dtype != buffer.dtype:
+                self._buffers[name] = buffer.to(moved.device)
+        return self
+
+
+class DWSLoss(nn.Module):
+    """Binary cross-entropy over attributes in groups, the groups weighted so that they converge together.
+
+    The total is the sum over groups of (labels in the group / labels) * weight * the group's mean loss. With equal
+    weights this is the plain mean binary cross-entropy. NaN targets are missing labels and count nowhere.
+
+    Args:
+        groups: The attributes of each group; the columns of logits and targets are ``groups.attributes``.
+        rule: How weights follow the losses, see :class:`DynamicWeighting`.
+        alpha: For "dws": how strongly.
+        pos_weight: What a positive label weighs against a negative one: one number an attribute in attribute order,
+            or a mapping from attribute names, where those not named weigh 1. It is part of the groups' losses.
+        seed: For "random": which random weights.
+        device: Device of the state.
+
+    Raises:
+        ValueError: ``pos_weight`` has another number of attributes or names an unknown one, or a rule option is wrong.
+
+    Example:
+        >>> groups = AttributeGroups({"eyes": ["Eyeglasses"], "mouth": ["Smiling", "Big_Lips"]})
+        >>> loss = DWSLoss(groups)
+        >>> loss(torch.zeros(4, 3), torch.ones(4, 3))  # log 2: nothing learnt
+        tensor(0.6931)
+        >>> loss.step()  # once an epoch
+        >>> loss.weights
+        tensor([1., 1.])
+
+    Source:
+        dynamic weighting strategy in FAR-AMTN (arXiv 2601.01537); the rule "dws" is mtattn's reading of it.
+    """
+
+    pos_weight: Tensor | None
+    _membership: Tensor
+
+    def __init__(
+        self,
+        groups: AttributeGroups,
+        *,
+        rule: RuleName | Rule = "dws",
+        alpha: float = 1.0,
+        pos_weight: Float[Tensor, " attribute"] | Mapping[str, float] | None = None,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        self.groups = groups
+        self.weighting = DynamicWeighting(len(groups), rule=rule, alpha=alpha, seed=seed, device=device)
+        self.register_buffer("pos_weight", _pos_weight_tensor(pos_weight, groups, device))
+        membership = torch.eye(len(groups), device=device)[list(groups.group_of)]
+        self.register_buffer("_membership", membership, persistent=False)
+
+    @property
+    def weights(self) -> Float[Tensor, " group"]:
+        """The weight of each group; they average to 1."""
+        return self.weighting.weights
+
+    @property
+    def history(self) -> LossHistory:
+        """Each group's unweighted mean loss in nats over closed periods."""
+        return self.weighting.history
+
+    @property
+    def loss_left(self) -> Float[Tensor, " group"]:
+        """The fraction of each group's first loss that was left in the last closed period."""
+        return self.weighting.loss_left
+
+    def group_losses(
+        self, logits: Float[Tensor, "batch attribute"], targets: Float[Tensor, "batch attribute"]
+    ) -> Float[Tensor, " group"]:
+        """Compute each group's unweighted mean loss in nats; NaN for a group without a label in the batch."""
+        losses, counts = self._group_bce(logits, targets)
+        return losses.where(counts > 0, torch.nan)
+
+    def forward(
+        self, logits: Float[Tensor, "batch attribute"], targets: Float[Tensor, "batch attribute"]
+    ) -> Float[Tensor, ""]:
+        """Compute the weighted mean loss in nats and, while training, remember the groups' losses.
+
+        Args:
+            logits: Any real numbers.
+            targets: In [0, 1], soft labels included; NaN where the label is missing.
+        """
+        total: Tensor = self.weighting(*self._group_bce(logits, targets))
+        return total
+
+    def step(self) -> None:
+        """Close the period and set the next weights; call it once an epoch, or every so many steps."""
+        self.weighting.step()
+
+    def _group_bce(
+        self, logits: Float[Tensor, "batch attribute"], targets: Float[Tensor, "batch attribute"]
+    ) -> tuple[Float[Tensor, " group"], Float[Tensor, " group"]]:
+        num_attributes = len(self.groups.attributes)
+        if logits.ndim != 2 or logits.shape[1] != num_attributes or targets.shape != logits.shape:
+            raise ValueError(
+                f"DWSLoss: logits and targets are (batch, {num_attributes}), one column an attribute, "
+                f"got {tuple(logits.shape)} and {tuple(targets.shape)}."
+            )
+        return functional.group_bce(logits, targets, self._membership, self.pos_weight)
+
+
+def _named_rule(name: str, alpha: float) -> Rule:
+    check_known("DynamicWeighting", "rule", [name], get_args(RuleName))
+    rules: dict[str, Rule] = {
+        "dws": partial(functional.dws_weights, alpha=alpha),
+        "dwa": functional.dwa_weights,
+        "trend": functional.trend_weights,
+    }
+    return rules.get(name, functional.equal_weights)
+
+
+def _pos_weight_tensor(
+    pos_weight: Float[Tensor, " attribute"] | Mapping[str, float] | None,
+    groups: AttributeGroups,
+    device: torch.device | str | None,
+) -> Float[Tensor, " attribute"] | None:
+    if pos_weight is None:
+        return None
+    if isinstance(pos_weight, Mapping):
+        check_known("DWSLoss", "attribute", pos_weight, groups.attributes)
+        pos_weight = torch.tensor([float(pos_weight.get(name, 1)) for name in groups.attributes])
+    if pos_weight.shape != (len(groups.attributes),):
+        raise ValueError(
+            f"DWSLoss: pos_weight has one number for each of {len(groups.attributes)} attributes, "
+            f"got shape {tuple(pos_weight.shape)}."
+        )
+    return torch.as_tensor(pos_weight, dtype=torch.float32, device=device).clone()

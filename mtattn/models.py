@@ -1,0 +1,352 @@
+"""FARAMTN, the reference model: trunk, WSGSA, CGFF and group heads, with exact attribute maps."""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mtattn import functional
+from mtattn.backbones import FreshBottleneck, build_backbone
+from mtattn.groups import AttributeGroups
+from mtattn.modules import CGFF, WSGSA, GroupHeads
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
+
+
+class FARAMTN(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="mtattn",
+    paper_url="https://arxiv.org/abs/2601.01537",
+    pipeline_tag="image-classification",
+    license="mit",
+):
+    """The multi-task attribute network FAR-AMTN: images in, one logit an attribute out.
+
+    ``trunk -> WSGSA (pooled) -> linear projection -> CGFF -> group heads``. After the shared module everything is
+    linear while gates and affinities are held, so each logit is exactly the mean of a map over the image.
+
+    Args:
+        trunk: From images to a feature map (b, channels, h, w).
+        channels: Channels that the trunk returns.
+        groups: The attributes of each group; logits come in the order of ``groups.attributes``.
+        shared: The module f, shared by all groups, from the trunk's map to (b, out_channels, h, w). None: the identity.
+        out_channels: Channels that ``shared`` returns; None means as many as it gets.
+        reduction: The gates' hidden layer has ``channels / reduction`` units.
+        fused_channels: Channels of each group in CGFF and heads. A linear layer brings f's channels down to these;
+            where there are no more than these, there is no such layer.
+        num_heads: Attention heads of CGFF.
+        dropout: Dropout on CGFF's affinity while training, in [0, 1).
+        spatial: Whether each group also learns where to look.
+        key_channels: Width of the keys and queries for that.
+
+    Raises:
+        ValueError: The sizes do not fit each other, see :class:`WSGSA` and :class:`CGFF`.
+
+    Example:
+        >>> groups = AttributeGroups({"eyes": ["Eyeglasses"], "mouth": ["Smiling", "Big_Lips"]})
+        >>> model = FARAMTN(nn.Conv2d(3, 32, 8, stride=8), 32, groups)
+        >>> images = torch.rand(2, 3, 64, 64)
+        >>> model(images).shape
+        torch.Size([2, 3])
+        >>> maps = model.attribute_maps(images)
+        >>> maps.shape
+        torch.Size([2, 3, 8, 8])
+        >>> torch.allclose(maps.mean((-2, -1)), model(images), atol=1e-5)
+        True
+
+    Source:
+        FAR-AMTN, Gao, Wang, Liu and Zhao 2025 (arXiv 2601.01537). The projection, the fixed factor of two that makes
+        up for the gates' one half, and the starting values are mtattn's.
+    """
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        channels: int,
+        groups: AttributeGroups,
+        *,
+        shared: nn.Module | None = None,
+        out_channels: int | None = None,
+        reduction: int = 16,
+        fused_channels: int = 512,
+        num_heads: int = 8,
+        dropout: float = 0.0,
+        spatial: bool = False,
+        key_channels: int = 64,
+    ) -> None:
+        super().__init__()
+        out_channels = channels if out_channels is None else out_channels
+        self.groups = groups
+        self.trunk = trunk
+        self.wsgsa = WSGSA(
+            channels,
+            len(groups),
+            reduction=reduction,
+            shared=shared,
+            out_channels=out_channels,
+            spatial=spatial,
+            key_channels=key_channels,
+        )
+        narrow = out_channels > fused_channels
+        self.projection = nn.Linear(out_channels, fused_channels, bias=False) if narrow else None
+        if self.projection is not None:
+            nn.init.orthogonal_(self.projection.weight)  # keeps the scale of what it carries
+        self.cgff = CGFF(min(out_channels, fused_channels), num_heads=num_heads, dropout=dropout)
+        self.heads = GroupHeads(self.cgff.channels, groups)
+        self.config: dict[str, Any] = {
+            "mtattn_version": version("mtattn"),
+            "groups": {name: list(attributes) for name, attributes in groups.items()},
+            "channels": channels,
+            "out_channels": out_channels,
+            "reduction": reduction,
+            "fused_channels": fused_channels,
+            "num_heads": num_heads,
+            "dropout": dropout,
+            "spatial": spatial,
+            "key_channels": key_channels,
+        }
+
+    @classmethod
+    def from_timm(
+        cls,
+        name: str,
+        groups: AttributeGroups,
+        *,
+        pretrained: bool = False,
+        backbone_weights: "str | PathLike[str] | None" = None,
+        backbone_options: Mapping[str, Any] | None = None,
+        drop_stages: int = 0,
+        shared: nn.Module | None = None,
+        **options: Any,
+    ) -> Self:
+        """Build the model on a timm backbone; its last block becomes the module that all groups share.
+
+        For ResNets the trunk goes to conv5_2 and conv5_3 is shared. EfficientNets, MobileNets and ConvNeXts are cut
+        before their last block too. Other models stay whole and get a fresh 1x1 bottleneck, see
+        :func:`mtattn.backbones.build_backbone`.
+
+        Args:
+            name: A timm model name.
+            groups: The attributes of each group.
+            pretrained: Whether timm fetches its pretrained weights.
+            backbone_weights: A local checkpoint of the backbone, read instead of fetching one.
+            backbone_options: Further arguments for ``timm.create_model``.
+            drop_stages: How many of the last stages to leave out; keeps the map large for small images.
+            shared: Your own shared module after the whole backbone, in place of its last block.
+            **options: Those of :class:`FARAMTN`.
+
+        Raises:
+            ValueError: timm has no such model, its checkpoint does not fit, or the options do not fit each other.
+            OSError: The pretrained weights could not be fetched.
+
+        Example:
+            >>> groups = AttributeGroups({"eyes": ["Eyeglasses"], "mouth": ["Smiling", "Big_Lips"]})
+            >>> FARAMTN.from_timm("resnet18", groups)(torch.rand(2, 3, 64, 64)).shape
+            torch.Size([2, 3])
+        """
+        backbone = build_backbone(
+            name,
+            pretrained=pretrained,
+            weights=backbone_weights,
+            options=backbone_options,
+            drop_stages=drop_stages,
+            whole=shared is not None,
+        )
+        if shared is None:
+            options = {"shared": backbone.shared, "out_channels": backbone.out_channels} | options
+        else:
+            options["shared"] = shared
+        model = cls(backbone.trunk, backbone.channels, groups, **options)
+        model.config["backbone"] = {
+            "name": name,
+            "options": dict(backbone_options or {}),
+            "drop_stages": drop_stages,
+            "own_shared": shared is not None,
+        }
+        return model
+
+    def forward(self, images: Float[Tensor, "batch color height width"]) -> Float[Tensor, "batch attribute"]:
+        """Compute the logits in attribute order."""
+        logits: Tensor = self.heads(self.forward_features(images))
+        return logits
+
+    def forward_features(
+        self, images: Float[Tensor, "batch color height width"]
+    ) -> Float[Tensor, "batch group channel"]:
+        """Compute the features of each group that the heads read, averaged over the image."""
+        features: Tensor = self.cgff(self._project(self.wsgsa.pooled(self.trunk(images))))
+        return features
+
+    def attribute_maps(self, images: Float[Tensor, "batch color height width"]) -> Float[Tensor, "batch attribute h w"]:
+        """Compute where each logit comes from: maps in logits, whose mean over the image is the prediction, exactly."""
+        maps: Tensor = self.heads(self.cgff(self._project(self.wsgsa(self.trunk(images)))))
+        return maps
+
+    def affinity(self, images: Float[Tensor, "batch color height width"]) -> Float[Tensor, "batch group group"]:
+        """Compute how much each group (row) listens to each group (column); rows sum to 1."""
+        return self.cgff.affinity(self._project(self.wsgsa.pooled(self.trunk(images))))
+
+    def _project(self, grouped: Float[Tensor, "batch group out *space"]) -> Float[Tensor, "batch group channel *space"]:
+        scaled = 2 * grouped  # gates start near one half
+        return scaled if self.projection is None else functional.channel_linear(scaled, self.projection.weight)
+
+    def freeze(self) -> Self:
+        """Stop training the trunk: no gradients, and its batch norms keep their statistics even in ``train()``."""
+        self.trunk.requires_grad_(False)
+        return self.train(self.training)
+
+    def unfreeze(self) -> Self:
+        """Train the trunk again."""
+        self.trunk.requires_grad_(True)
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode; a frozen trunk stays in evaluation mode."""
+        super().train(mode)
+        if not any(parameter.requires_grad for parameter in self.trunk.parameters()):
+            self.trunk.eval()
+        return self
+
+    def parameter_groups(
+        self, learning_rate: float, *, trunk_factor: float = 0.1, weight_decay: float = 0.0
+    ) -> list[dict[str, Any]]:
+        """Sort the trainable parameters for an optimizer: the backbone gets a smaller rate, biases and norms no decay.
+
+        The backbone is the trunk and the shared block cut from it; a fresh bottleneck counts as new.
+
+        Args:
+            learning_rate: Of the new modules.
+            trunk_factor: The backbone's learning rate is this times ``learning_rate``.
+            weight_decay: Of everything but biases and norms.
+
+        Example:
+            >>> model = FARAMTN(nn.Conv2d(3, 32, 8), 32, AttributeGroups({"mouth": ["Smiling"]}))
+            >>> groups = model.parameter_groups(1e-3, weight_decay=0.05)
+            >>> for group in groups:
+            ...     print(group["name"], group["lr"], group["weight_decay"])
+            trunk 0.0001 0.05
+            trunk, no decay 0.0001 0.0
+            new 0.001 0.05
+            new, no decay 0.001 0.0
+        """
+        sorted_parameters: dict[str, list[nn.Parameter]] = {
+            "trunk": [],
+            "trunk, no decay": [],
+            "new": [],
+            "new, no decay": [],
+        }
+        own_shared = isinstance(self.wsgsa.shared, FreshBottleneck)
+        for name, parameter in self.named_parameters():
+            from_backbone = name.startswith("trunk.") or (name.startswith("wsgsa.shared.") and not own_shared)
+            no_decay = parameter.ndim <= 1 or name.endswith("bias")
+            if parameter.requires_grad:
+                key = ("trunk" if from_backbone else "new") + (", no decay" if no_decay else "")
+                sorted_parameters[key].append(parameter)
+        return [
+            {
+                "name": name,
+                "params": parameters,
+                "lr": learning_rate * (trunk_factor if name.startswith("trunk") else 1),
+                "weight_decay": 0.0 if name.endswith("no decay") else weight_decay,
+            }
+            for name, parameters in sorted_parameters.items()
+            if parameters
+        ]
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: "str | PathLike[str]", **options: Any) -> Self:
+        """Load a model from a folder that :meth:`save_pretrained` wrote, or from a Hugging Face Hub repository.
+
+        The backbone is built anew from its name and gets its weights from the folder: nothing is fetched for it and
+        nothing is unpickled. The model comes in evaluation mode.
+
+        Args:
+            pretrained_model_name_or_path: The folder, or the name of a repository on the hub.
+            **options: ``trunk`` and ``shared`` of a model not made by :meth:`from_timm`, and huggingface_hub's.
+
+        Raises:
+            FileNotFoundError: There is no such folder, or it lacks a file.
+            ValueError: Config and weights disagree, or the config lacks the backbone.
+        """
+        place = str(pretrained_model_name_or_path)
+        looks_local = place.startswith((".", "/", "~")) or place.count("/") != 1 or "\\" in place
+        if looks_local and not Path(place).is_dir():
+            raise FileNotFoundError(f"FARAMTN.from_pretrained: no folder {Path(place).absolute()}.")
+        if Path(place).is_dir() and not (Path(place) / CONFIG_FILE).is_file():
+            raise FileNotFoundError(f"FARAMTN.from_pretrained: no {CONFIG_FILE} in {Path(place).absolute()}.")
+        model: Self = super().from_pretrained(place, **options)
+        return model
+
+    @classmethod
+    def _from_pretrained(
+        cls, *, model_id: str, config: dict[str, Any] | None = None, map_location: str = "cpu", **options: Any
+    ) -> Self:
+        from safetensors.torch import load_file  # noqa: PLC0415
+
+        download = {
+            key: options.pop(key, None)
+            for key in ("revision", "cache_dir", "force_download", "local_files_only", "token")
+        }
+        options.pop("strict", None)
+        if config is None:
+            raise FileNotFoundError(f"FARAMTN.from_pretrained: no {CONFIG_FILE} in {model_id!r}.")
+        model = cls._from_config(config, **options)
+        file = Path(model_id) / WEIGHTS_FILE
+        if not Path(model_id).is_dir():
+            file = Path(hf_hub_download(model_id, WEIGHTS_FILE, **download))
+        if not file.is_file():
+            raise FileNotFoundError(f"FARAMTN.from_pretrained: no {WEIGHTS_FILE} in {Path(model_id).absolute()}.")
+        _load_exactly(model, load_file(file, device=map_location), file)
+        return model.to(map_location).eval()
+
+    @classmethod
+    def _from_config(cls, config: Mapping[str, Any], **options: Any) -> Self:
+        groups: Mapping[str, Sequence[str]] = options.pop("groups")
+        if "trunk" in options:
+            return cls(groups=AttributeGroups(groups), **options)
+        if "backbone" not in config:
+            raise ValueError(
+                "FARAMTN.from_pretrained: this model was not made by from_timm, so its config names no backbone; "
+                "pass trunk= (and shared= if it had one)."
+            )
+        backbone = config["backbone"]
+        del options["channels"]
+        if not backbone["own_shared"]:
+            del options["out_channels"]
+        elif "shared" not in options:
+            raise ValueError("FARAMTN.from_pretrained: this model has a shared module of its own; pass shared=.")
+        model = cls.from_timm(
+            backbone["name"],
+            AttributeGroups(groups),
+            backbone_options=backbone["options"],
+            drop_stages=backbone["drop_stages"],
+            **options,
+        )
+        model.config = dict(config)
+        return model
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        super()._save_pretrained(save_directory)
+        # written here because huggingface_hub sorts the keys, and the order of the groups is the order of the columns
+        (save_directory / CONFIG_FILE).write_text(json.dumps(self.config, indent=2) + "\n", encoding="utf-8")
+
+
+def _load_exactly(model: nn.Module, tensors: Mapping[str, Tensor], file: Path) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"FARAMTN.from_pretrained: {file} does not fit its {CONFIG_FILE}: "
+                f"{name} should be {expected.get(name, 'absent')}, got {found.get(name, 'nothing')}."
+            )
+    model.load_state_dict(tensors)
