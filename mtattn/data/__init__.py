@@ -1,0 +1,61 @@
+"""Face data: CelebA and LFWA from disk, drawn faces without any download, and the presets that go with them."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mtattn.data.presets import (
+    CELEBA_ATTRIBUTES,
+    CELEBA_GROUPS,
+    CELEBA_GROUPS_MCNN,
+    CELEBA_GROUPS_PSMCNN,
+    CELEBA_MEAN,
+    CELEBA_STD,
+)
+
+if TYPE_CHECKING:
+    from mtattn.data.celeba import CelebA
+    from mtattn.data.dataset import AttributeImages, skip_unreadable
+    from mtattn.data.images import UnreadableImage, read_image
+    from mtattn.data.lfwa import LFWA
+    from mtattn.data.synthetic import SyntheticFaces
+    from mtattn.data.transforms import image_transform
+
+__all__ = [
+    "CELEBA_ATTRIBUTES",
+    "CELEBA_GROUPS",
+    "CELEBA_GROUPS_MCNN",
+    "CELEBA_GROUPS_PSMCNN",
+    "CELEBA_MEAN",
+    "CELEBA_STD",
+    "LFWA",
+    "AttributeImages",
+    "CelebA",
+    "SyntheticFaces",
+    "UnreadableImage",
+    "image_transform",
+    "read_image",
+    "skip_unreadable",
+]
+
+# Loaded on first use, so that the presets need neither PIL nor h5py nor the packages that draw faces.
+_MODULE_OF = {
+    "AttributeImages": "dataset",
+    "CelebA": "celeba",
+    "LFWA": "lfwa",
+    "SyntheticFaces": "synthetic",
+    "UnreadableImage": "images",
+    "image_transform": "transforms",
+    "read_image": "images",
+    "skip_unreadable": "dataset",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
