@@ -18,3 +18,7 @@ def __getattr__(name: str) -> Any:
 
         return FARAMTN
     raise AttributeError(f"module 'mtattn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

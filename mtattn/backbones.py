@@ -25,12 +25,16 @@ class Backbone:
         shared: From that map to one with ``out_channels``, shared by all groups.
         channels: Channels that the trunk returns.
         out_channels: Channels that the shared module returns.
+        mean: What the backbone expects to be subtracted from each colour in [0, 1].
+        std: What it expects each colour to be divided by.
     """
 
     trunk: nn.Module
     shared: nn.Module
     channels: int
     out_channels: int
+    mean: list[float]
+    std: list[float]
 
 
 class FreshBottleneck(nn.Module):
@@ -50,7 +54,8 @@ class FreshBottleneck(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel height width"]:
         """Add to each position a function of its channels."""
-        return x + self.up(self.norm(self.down(x)).relu())
+        added: Tensor = self.up(self.norm(self.down(x)).relu())
+        return x + added
 
 
 class FeatureMap(nn.Module):
@@ -61,18 +66,20 @@ class FeatureMap(nn.Module):
         whole: Whether ``model`` is as timm built it, so that timm's own way to a feature map is open.
     """
 
-    def __init__(self, model: nn.Module, *, whole: bool) -> None:
+    model: Any
+
+    def __init__(self, model: Any, *, whole: bool) -> None:
         super().__init__()
-        self.model: Any = model
-        self.whole = whole
+        self.model, self.whole = model, whole
         if whole:
-            self.model.prune_intermediate_layers(1, prune_head=True)
+            model.prune_intermediate_layers(1, prune_head=True)
 
     def forward(self, images: Float[Tensor, "batch color height width"]) -> Float[Tensor, "batch channel h w"]:
         """Compute the last feature map."""
         if not self.whole:
             features: Tensor = self.model.forward_features(images)
             return features
+        last: Tensor
         (last,) = self.model.forward_intermediates(
             images, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
         )
@@ -109,7 +116,7 @@ def build_backbone(
         ValueError: timm has no such model, its checkpoint does not fit, or it has no stages to drop.
         OSError: The pretrained weights could not be fetched.
     """
-    model = _create(name, pretrained, options or {})
+    model: Any = _create(name, pretrained, options or {})
     if weights is not None:
         load_backbone_weights(model, Path(weights))
     cut = None if whole else _FAMILIES.get(type(model).__name__)
@@ -117,11 +124,15 @@ def build_backbone(
         raise ValueError(
             f"from_timm: drop_stages is for the families that can be cut, got {name!r}; use drop_stages=0."
         )
+    if cut is not None:
+        _check_stages(name, drop_stages, _num_stages(model))
     shared = cut(model, drop_stages) if cut else None
     trunk = FeatureMap(model, whole=cut is None)
     features = _run(trunk, _example(model, options or {}))
     shared = FreshBottleneck(features.shape[1]) if shared is None else shared
-    return Backbone(trunk, shared, features.shape[1], _run(shared, features).shape[1])
+    out_channels = _run(shared, features).shape[1]
+    mean, std = (list(model.pretrained_cfg[key]) for key in ("mean", "std"))
+    return Backbone(trunk, shared, features.shape[1], out_channels, mean, std)
 
 
 def load_backbone_weights(model: nn.Module, file: Path) -> None:
@@ -162,7 +173,9 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
             f"from_timm: {file} is not a checkpoint that can be read without unpickling: {error}"
         ) from error
     for wrapper in ("state_dict", "model"):
-        tensors = tensors.get(wrapper, tensors)
+        tensors = tensors.get(wrapper, tensors) if isinstance(tensors, dict) else tensors
+    if not isinstance(tensors, dict):
+        raise ValueError(f"from_timm: {file} is not a checkpoint: needs tensors by name, got {type(tensors).__name__}.")
     return {
         key.removeprefix("module."): tensor
         for key, tensor in tensors.items()
@@ -204,6 +217,16 @@ def _run(module: nn.Module, example: Tensor) -> Tensor:
 
 def _cut_last(blocks: nn.Sequential) -> tuple[nn.Sequential, nn.Module]:
     return blocks[:-1], blocks[-1]
+
+
+def _num_stages(model: Any) -> int:
+    stages = getattr(model, "blocks", None) or getattr(model, "stages", None)
+    return len(stages) if stages else 4  # a ResNet's layer1 to layer4
+
+
+def _check_stages(name: str, drop_stages: int, num_stages: int) -> None:
+    if not 0 <= drop_stages < num_stages:
+        raise ValueError(f"from_timm: drop_stages is from 0 to {num_stages - 1} for {name!r}, got {drop_stages}.")
 
 
 def _cut_resnet(model: Any, drop_stages: int) -> nn.Module:

@@ -143,6 +143,7 @@ def group_bce(
         pos_weight=None if pos_weight is None else pos_weight.to(dtype),
     ).masked_fill(~labelled, 0)
     # a product and a sum, not a matrix product: exact under TF32 and in the same order on every run
+    membership = membership.to(dtype)
     sums = (losses.sum(0)[:, None] * membership).sum(0)
     counts = (labelled.sum(0)[:, None] * membership).sum(0)
     return sums / counts.clamp_min(1), counts
@@ -184,7 +185,9 @@ def dwa_weights(history: LossHistory, *, temperature: float = 2.0) -> Float[Tens
     Source:
         dynamic weight average, Liu et al. 2019 (arXiv 1803.10704).
     """
-    return _mean_one((_ratio(history.latest, history.previous) / temperature).exp())
+    scores = _ratio(history.latest, history.previous) / temperature
+    largest = scores.nan_to_num(nan=-torch.inf).amax()  # taken off so that no exponential overflows
+    return _mean_one((scores - largest).exp())
 
 
 def trend_weights(history: LossHistory) -> Float[Tensor, " task"]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Literal, Self, get_args
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,20 @@ RuleName = Literal["dws", "equal", "dwa", "trend", "random"]
 Rule = Callable[[LossHistory], Tensor]
 
 
-class DynamicWeighting(nn.Module):
+class _Float32State(nn.Module):
+    """A module whose state stays in float32 wherever it moves: ``.half()`` must not round a history."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "_Float32State":
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, buffer in before.items():
+            moved = self._buffers[name]
+            if buffer is not None and moved is not None and moved.dtype != buffer.dtype:
+                self._buffers[name] = buffer.to(moved.device)
+        return self
+
+
+class DynamicWeighting(_Float32State):
     """Weigh the losses of several tasks, and set the weights anew at the end of each period.
 
     While training it remembers each task's losses. :meth:`step` closes the period: the rule looks at the *unweighted*
@@ -150,18 +163,8 @@ class DynamicWeighting(nn.Module):
         moved = raw / raw.sum() * to_share
         self.weights.copy_(torch.where(moves & (raw.sum() > 0), moved, self.weights))
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move the state like any module, but keep it in float32: ``.half()`` must not round the history."""
-        before = dict(self._buffers)
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name, buffer in before.items():
-            moved = self._buffers[name]
-            if buffer is not None and moved is not None and moved.dtype != buffer.dtype:
-                self._buffers[name] = buffer.to(moved.device)
-        return self
 
-
-class DWSLoss(nn.Module):
+class DWSLoss(_Float32State):
     """Binary cross-entropy over attributes in groups, the groups weighted so that they converge together.
 
     The total is the sum over groups of (labels in the group / labels) * weight * the group's mean loss. With equal

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from jaxtyping import Float
@@ -87,6 +87,7 @@ class FARAMTN(
         out_channels = channels if out_channels is None else out_channels
         self.groups = groups
         self.trunk = trunk
+        self._frozen = False
         self.wsgsa = WSGSA(
             channels,
             len(groups),
@@ -127,7 +128,7 @@ class FARAMTN(
         drop_stages: int = 0,
         shared: nn.Module | None = None,
         **options: Any,
-    ) -> Self:
+    ) -> "FARAMTN":
         """Build the model on a timm backbone; its last block becomes the module that all groups share.
 
         For ResNets the trunk goes to conv5_2 and conv5_3 is shared. EfficientNets, MobileNets and ConvNeXts are cut
@@ -172,6 +173,7 @@ class FARAMTN(
             "drop_stages": drop_stages,
             "own_shared": shared is not None,
         }
+        model.config["image"] = {"mean": backbone.mean, "std": backbone.std}
         return model
 
     def forward(self, images: Float[Tensor, "batch color height width"]) -> Float[Tensor, "batch attribute"]:
@@ -199,20 +201,22 @@ class FARAMTN(
         scaled = 2 * grouped  # gates start near one half
         return scaled if self.projection is None else functional.channel_linear(scaled, self.projection.weight)
 
-    def freeze(self) -> Self:
+    def freeze(self) -> "FARAMTN":
         """Stop training the trunk: no gradients, and its batch norms keep their statistics even in ``train()``."""
         self.trunk.requires_grad_(False)
+        self._frozen = True
         return self.train(self.training)
 
-    def unfreeze(self) -> Self:
+    def unfreeze(self) -> "FARAMTN":
         """Train the trunk again."""
         self.trunk.requires_grad_(True)
+        self._frozen = False
         return self.train(self.training)
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "FARAMTN":
         """Set training or evaluation mode; a frozen trunk stays in evaluation mode."""
         super().train(mode)
-        if not any(parameter.requires_grad for parameter in self.trunk.parameters()):
+        if self._frozen:
             self.trunk.eval()
         return self
 
@@ -221,7 +225,8 @@ class FARAMTN(
     ) -> list[dict[str, Any]]:
         """Sort the trainable parameters for an optimizer: the backbone gets a smaller rate, biases and norms no decay.
 
-        The backbone is the trunk and the shared block cut from it; a fresh bottleneck counts as new.
+        The backbone is the trunk and the shared block that :meth:`from_timm` cut from it; a fresh bottleneck and a
+        shared module of your own count as new.
 
         Args:
             learning_rate: Of the new modules.
@@ -244,9 +249,11 @@ class FARAMTN(
             "new": [],
             "new, no decay": [],
         }
-        own_shared = isinstance(self.wsgsa.shared, FreshBottleneck)
+        backbone = ["trunk."]
+        if not self.config.get("backbone", {"own_shared": True})["own_shared"]:
+            backbone += [] if isinstance(self.wsgsa.shared, FreshBottleneck) else ["wsgsa.shared."]
         for name, parameter in self.named_parameters():
-            from_backbone = name.startswith("trunk.") or (name.startswith("wsgsa.shared.") and not own_shared)
+            from_backbone = name.startswith(tuple(backbone))
             no_decay = parameter.ndim <= 1 or name.endswith("bias")
             if parameter.requires_grad:
                 key = ("trunk" if from_backbone else "new") + (", no decay" if no_decay else "")
@@ -263,7 +270,7 @@ class FARAMTN(
         ]
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: "str | PathLike[str]", **options: Any) -> Self:
+    def from_pretrained(cls, pretrained_model_name_or_path: "str | PathLike[str]", **options: Any) -> "FARAMTN":
         """Load a model from a folder that :meth:`save_pretrained` wrote, or from a Hugging Face Hub repository.
 
         The backbone is built anew from its name and gets its weights from the folder: nothing is fetched for it and
@@ -281,15 +288,16 @@ class FARAMTN(
         looks_local = place.startswith((".", "/", "~")) or place.count("/") != 1 or "\\" in place
         if looks_local and not Path(place).is_dir():
             raise FileNotFoundError(f"FARAMTN.from_pretrained: no folder {Path(place).absolute()}.")
-        if Path(place).is_dir() and not (Path(place) / CONFIG_FILE).is_file():
-            raise FileNotFoundError(f"FARAMTN.from_pretrained: no {CONFIG_FILE} in {Path(place).absolute()}.")
-        model: Self = super().from_pretrained(place, **options)
+        if Path(place).is_dir():
+            _check_config(Path(place).absolute() / CONFIG_FILE)
+        model: FARAMTN = super().from_pretrained(place, **options)
         return model
 
     @classmethod
     def _from_pretrained(
         cls, *, model_id: str, config: dict[str, Any] | None = None, map_location: str = "cpu", **options: Any
-    ) -> Self:
+    ) -> "FARAMTN":
+        from safetensors import SafetensorError  # noqa: PLC0415
         from safetensors.torch import load_file  # noqa: PLC0415
 
         download = {
@@ -305,11 +313,15 @@ class FARAMTN(
             file = Path(hf_hub_download(model_id, WEIGHTS_FILE, **download))
         if not file.is_file():
             raise FileNotFoundError(f"FARAMTN.from_pretrained: no {WEIGHTS_FILE} in {Path(model_id).absolute()}.")
-        _load_exactly(model, load_file(file, device=map_location), file)
+        try:
+            tensors = load_file(file, device=map_location)
+        except SafetensorError as error:
+            raise ValueError(f"FARAMTN.from_pretrained: {file} is damaged or cut short ({error}).") from error
+        _load_exactly(model, tensors, file)
         return model.to(map_location).eval()
 
     @classmethod
-    def _from_config(cls, config: Mapping[str, Any], **options: Any) -> Self:
+    def _from_config(cls, config: Mapping[str, Any], **options: Any) -> "FARAMTN":
         groups: Mapping[str, Sequence[str]] = options.pop("groups")
         if "trunk" in options:
             return cls(groups=AttributeGroups(groups), **options)
@@ -338,6 +350,15 @@ class FARAMTN(
         super()._save_pretrained(save_directory)
         # written here because huggingface_hub sorts the keys, and the order of the groups is the order of the columns
         (save_directory / CONFIG_FILE).write_text(json.dumps(self.config, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_config(file: Path) -> None:
+    if not file.is_file():
+        raise FileNotFoundError(f"FARAMTN.from_pretrained: no {CONFIG_FILE} in {file.parent}.")
+    try:
+        json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"FARAMTN.from_pretrained: {file} is damaged or cut short ({error}).") from error
 
 
 def _load_exactly(model: nn.Module, tensors: Mapping[str, Tensor], file: Path) -> None:

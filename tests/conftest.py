@@ -1,0 +1,23 @@
+"""What all tests share. It must not import mtattn: jaxtyping's import hook has to come first."""
+
+import os
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "mtattn", deadline=None, derandomize=True, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("mtattn")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def device():
+    return torch.device(os.environ.get("MTATTN_TEST_DEVICE", "cpu"))

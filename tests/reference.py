@@ -1,0 +1,228 @@
+"""The slow oracle: plain loops over batch, group, channel and position, written from the maths and from nothing else.
+
+Everything works on scalars taken out of tensors, so autograd gives the gradients of the loops. Meant for float64.
+"""
+
+from itertools import product
+from math import exp, nan, prod, sqrt
+
+import torch
+
+
+def stacked(nested):
+    """Nested lists of scalar tensors as one tensor."""
+    return torch.stack([stacked(part) for part in nested]) if isinstance(nested, list) else nested
+
+
+def places(space):
+    """All positions of some spatial axes; a vector has one, the empty one."""
+    return list(product(*(range(size) for size in space)))
+
+
+def spatial_mean(values):
+    """Mean of a (*space) tensor, as a scalar."""
+    total = sum(values[place] for place in places(values.shape))
+    return total / prod(values.shape)
+
+
+def channel_gates(x, down_weight, down_bias, up_weight, up_bias):
+    """Psi = sigmoid(up_g relu(down_g Z + ..) + ..), Z the spatial mean of x (b, c, *s)."""
+    num_groups, reduced, channels = down_weight.shape
+    gates = []
+    for image in x:
+        means = [spatial_mean(image[c]) for c in range(channels)]
+        of_groups = []
+        for g in range(num_groups):
+            hidden = []
+            for r in range(reduced):
+                total = down_bias[g, r] + sum(down_weight[g, r, c] * means[c] for c in range(channels))
+                hidden.append(total if total > 0 else 0 * total)
+            logits = [
+                up_bias[g, o] + sum(up_weight[g, o, r] * hidden[r] for r in range(reduced))
+                for o in range(up_weight.shape[1])
+            ]
+            of_groups.append([1 / (1 + torch.exp(-logit)) for logit in logits])
+        gates.append(of_groups)
+    return stacked(gates)
+
+
+def position_weights(shared, queries, key_weight):
+    """Alpha = S softmax_s(q_g . K(f(X))[s] / sqrt(k)) for shared features f(X) (b, c, *s)."""
+    num_groups, width = queries.shape
+    space = shared.shape[2:]
+    weights = torch.empty(len(shared), num_groups, *space, dtype=shared.dtype)
+    rows = {}
+    for b, g in product(range(len(shared)), range(num_groups)):
+        raised = {}
+        for s in places(space):
+            score = 0
+            for k in range(width):
+                key = sum(key_weight[k, c] * shared[(b, c, *s)] for c in range(shared.shape[1]))
+                score = score + queries[g, k] * key / sqrt(width)
+            raised[s] = torch.exp(score)
+        total = sum(raised.values())
+        for s in places(space):
+            rows[b, g, *s] = prod(space) * raised[s] / total
+    return _filled(weights, rows)
+
+
+def wsgsa(shared, gates, positions=None):
+    """X' = Psi[b,g,c] alpha[b,g,s] f(X)[b,c,s]; no positions means that alpha is one."""
+    entries = {}
+    space = shared.shape[2:]
+    batch, num_groups, channels = gates.shape
+    for b, g, c, s in product(range(batch), range(num_groups), range(channels), places(space)):
+        alpha = 1 if positions is None else positions[(b, g, *s)]
+        entries[b, g, c, *s] = gates[b, g, c] * alpha * shared[(b, c, *s)]
+    return _filled(torch.empty(batch, num_groups, channels, *space, dtype=shared.dtype), entries)
+
+
+def pooled(grouped):
+    """Mean over space of (b, g, c, *s)."""
+    return stacked([[[spatial_mean(channel) for channel in group] for group in image] for image in grouped])
+
+
+def channel_linear(grouped, weight):
+    """One linear map on the channels of every group and position."""
+    entries = {}
+    batch, num_groups, channels, *space = grouped.shape
+    for b, g, o, s in product(range(batch), range(num_groups), range(len(weight)), places(space)):
+        entries[b, g, o, *s] = sum(weight[o, c] * grouped[(b, g, c, *s)] for c in range(channels))
+    return _filled(torch.empty(batch, num_groups, len(weight), *space, dtype=grouped.dtype), entries)
+
+
+def layer_norm(vector, weight, bias, eps):
+    """Normalise one vector to mean 0 and variance 1, then scale and shift."""
+    size = len(vector)
+    mean = sum(vector) / size
+    variance = sum((value - mean) ** 2 for value in vector) / size
+    return [(value - mean) / torch.sqrt(variance + eps) * weight[i] + bias[i] for i, value in enumerate(vector)]
+
+
+def affinity(grouped, norm, query, key, num_heads):
+    """A = softmax(Q(norm m) K(norm m)^T / sqrt(d/heads)), m the spatial mean of (b, g, d, *s).
+
+    ``norm`` is the weight, bias and epsilon of the norm.
+    """
+    channels = grouped.shape[2]
+    width = channels // num_heads
+    heads_of_images = []
+    for image in grouped:
+        queries, keys = [], []
+        for group in image:
+            normed = layer_norm([spatial_mean(group[c]) for c in range(channels)], *norm)
+            queries.append([sum(query[o, c] * normed[c] for c in range(channels)) for o in range(channels)])
+            keys.append([sum(key[o, c] * normed[c] for c in range(channels)) for o in range(channels)])
+        heads = []
+        for head in range(num_heads):
+            own = range(head * width, (head + 1) * width)
+            rows = []
+            for asking in queries:
+                raised = [torch.exp(sum(asking[i] * asked[i] for i in own) / sqrt(width)) for asked in keys]
+                rows.append([value / sum(raised) for value in raised])
+            heads.append(rows)
+        heads_of_images.append(heads)
+    return stacked(heads_of_images)
+
+
+def mix_groups(weights, values):
+    """A V, per head: group g hears from group h what A[b, head, g, h] says."""
+    entries = {}
+    batch, num_groups, channels, *space = values.shape
+    width = channels // weights.shape[1]
+    for b, g, c, s in product(range(batch), range(num_groups), range(channels), places(space)):
+        entries[b, g, c, *s] = sum(weights[b, c // width, g, h] * values[(b, h, c, *s)] for h in range(num_groups))
+    return _filled(torch.empty_like(values), entries)
+
+
+def cgff(grouped, norm, query, key, value, output, *, num_heads):
+    """Y = X' + O(A V(X'))."""
+    heard = mix_groups(affinity(grouped, norm, query, key, num_heads), channel_linear(grouped, value))
+    return grouped + channel_linear(heard, output)
+
+
+def group_heads(grouped, weight, bias, sizes):
+    """Each group's own linear layer; the logits joined in attribute order. Spatial axes give maps."""
+    entries = {}
+    batch, _, channels, *space = grouped.shape
+    for b, s in product(range(batch), places(space)):
+        attribute = 0
+        for g, size in enumerate(sizes):
+            for _ in range(size):
+                own = sum(weight[attribute, c] * grouped[(b, g, c, *s)] for c in range(channels))
+                entries[b, attribute, *s] = own + bias[attribute]
+                attribute += 1
+    return _filled(torch.empty(batch, sum(sizes), *space, dtype=grouped.dtype), entries)
+
+
+def group_bce(logits, targets, sizes, pos_weight=None):
+    """Each group's mean loss in nats over the entries that have a label, and how many those are."""
+    losses, counts, start = [], [], 0
+    for size in sizes:
+        total, count = torch.zeros((), dtype=logits.dtype), 0
+        for b, a in product(range(len(logits)), range(start, start + size)):
+            target = targets[b, a]
+            if not target.isnan():
+                positive = 1 if pos_weight is None else pos_weight[a]
+                logit = logits[b, a]
+                loss_of_one, loss_of_zero = torch.log1p(torch.exp(-logit)), torch.log1p(torch.exp(logit))
+                total = total + positive * target * loss_of_one + (1 - target) * loss_of_zero
+                count += 1
+        losses.append(total / max(count, 1))
+        counts.append(count)
+        start += size
+    return stacked(losses), counts
+
+
+def dws_loss(logits, targets, sizes, weights, pos_weight=None):
+    """sum_g (n_g / A) w_g L_g, n_g the labels of group g of A in all."""
+    losses, counts = group_bce(logits, targets, sizes, pos_weight)
+    return sum(count / max(sum(counts), 1) * w * loss for count, w, loss in zip(counts, weights, losses, strict=True))
+
+
+def mean_one(numbers):
+    mean = sum(numbers) / len(numbers)
+    return [number / mean for number in numbers]
+
+
+def dws(first, previous, latest, alpha=1.0):
+    """left_g = L_g(now) / L_g(first period); w_g = left_g^alpha, scaled so that the weights average to 1."""
+    return mean_one([(now / start) ** alpha for now, start in zip(latest, first, strict=True)])
+
+
+def equal(first, previous, latest):
+    return [1.0 for _ in latest]
+
+
+def dwa(first, previous, latest):
+    """r_i = L_i(t-1) / L_i(t-2); w_i = T exp(r_i / 2) / sum_j exp(r_j / 2); 1 for the first two periods."""
+    if any(before != before for before in previous):  # noqa: PLR0124  NaN: there is no period before
+        return [1.0 for _ in latest]
+    raised = [exp(now / before / 2) for now, before in zip(latest, previous, strict=True)]
+    return [len(latest) * value / sum(raised) for value in raised]
+
+
+def trend(first, previous, latest):
+    """trend_i = |cur_i - pre_i| / cur_i; w_i = (trend_i / mean trend) (cur_i / mean cur); then w / mean w."""
+    if any(before != before for before in previous):  # noqa: PLR0124
+        return [1.0 for _ in latest]
+    trends = [abs(now - before) / now for now, before in zip(latest, previous, strict=True)]
+    return mean_one([t * scale for t, scale in zip(mean_one(trends), mean_one(latest), strict=True)])
+
+
+RULES = {"dws": dws, "equal": equal, "dwa": dwa, "trend": trend}
+
+
+def weights_over_time(rule, periods, **options):
+    """The weights after each of some periods, each a list of one mean loss a task."""
+    unknown = [nan] * len(periods[0])
+    befores = [unknown, *periods[:-1]]
+    return [RULES[rule](periods[0], before, now, **options) for before, now in zip(befores, periods, strict=True)]
+
+
+def _filled(template, entries):
+    """One tensor of a shape from scalars by index, in a way that autograd follows."""
+    shape = template.shape
+    if 0 in shape:
+        return template.new_zeros(shape)
+    return torch.stack([entries[place] for place in places(shape)]).reshape(shape)

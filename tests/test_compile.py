@@ -1,0 +1,165 @@
+"""torch.compile without graph breaks and torch.export, for every module under contract.
+
+The compiled graphs run uncompiled (``aot_eager``): breaks and guards are the same, and it takes seconds.
+"""
+
+import copy
+
+import pytest
+import torch
+from test_contract import CASES, MODELS, cases
+from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch.export import Dim, export
+
+from mtattn import CGFF, WSGSA, AttributeGroups, DynamicWeighting, GroupHeads, functional
+
+pytestmark = pytest.mark.compile
+BATCH, HEIGHT, WIDTH = Dim("batch", max=64), Dim("height", min=2, max=64), Dim("width", min=2, max=64)
+GROUPS = AttributeGroups({"nose": ["Big_Nose"], "eyes": ["Narrow_Eyes", "Eyeglasses", "Bags"]})
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    torch._dynamo.reset()
+
+
+class Method(nn.Module):
+    """A module whose forward is another method, for tools that take modules only."""
+
+    def __init__(self, module, name):
+        super().__init__()
+        self.module, self.name = module, name
+
+    def forward(self, x):
+        return getattr(self.module, self.name)(x)
+
+
+METHODS = {
+    "WSGSA pooled": (CASES["WSGSA shared"], "pooled"),
+    "WSGSA spatial pooled": (CASES["WSGSA spatial"], "pooled"),
+    "WSGSA gates": (CASES["WSGSA"], "gates"),
+    "WSGSA positions": (CASES["WSGSA spatial"], "positions"),
+    "CGFF affinity": (CASES["CGFF"], "affinity"),
+    "FARAMTN maps": (CASES["FARAMTN custom"], "attribute_maps"),
+    "DWSLoss groups": (CASES["DWSLoss"], "group_losses"),
+}
+methods = pytest.mark.parametrize(("case", "name"), [pytest.param(*pair, id=key) for key, pair in METHODS.items()])
+
+
+@cases()
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_compiles_without_a_graph_break(training, case):
+    module = case.grown().train(training)
+    compiled = torch.compile(copy.deepcopy(module), fullgraph=True, backend="aot_eager")
+    for seed in range(2):
+        here, there = case.inputs(seed=seed), case.inputs(seed=seed)
+        here[0].requires_grad_()
+        there[0].requires_grad_()
+        expected, got = module(*here), compiled(*there)
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+        expected.square().sum().backward()
+        got.square().sum().backward()
+        torch.testing.assert_close(there[0].grad, here[0].grad, rtol=1e-3, atol=1e-5)
+    for (key, value), wanted in zip(compiled._orig_mod.state_dict().items(), module.state_dict().values(), strict=True):
+        torch.testing.assert_close(value, wanted, rtol=1e-4, atol=1e-5, equal_nan=True, msg=key)
+
+
+@methods
+def test_its_other_methods_compile_without_a_graph_break(case, name):
+    module = case.grown().eval()
+    compiled = torch.compile(getattr(module, name), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(*case.inputs()), getattr(module, name)(*case.inputs()), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rule", ["dws", "equal", "dwa", "trend", "random"])
+def test_every_rule_compiles_without_a_graph_break(rule):
+    module = DynamicWeighting(3, rule=rule)
+    other = copy.deepcopy(module)
+    compiled = torch.compile(other, fullgraph=True, backend="aot_eager")
+    for seed in range(6):
+        torch.manual_seed(seed)
+        losses = torch.rand(3)
+        torch.testing.assert_close(compiled(losses), module(losses))
+        if seed % 2:
+            module.step()
+            other.step()
+            torch.testing.assert_close(other.weights, module.weights)
+
+
+@cases({name: case for name, case in MODELS.items() if name != "FARAMTN resnet18"})
+def test_other_batch_sizes_compile_once_more_at_most(case):
+    counter = CompileCounterWithBackend("eager")
+    compiled = torch.compile(case.grown().eval(), fullgraph=True, backend=counter)
+    for batch in (4, 6, 8, 10):
+        assert len(compiled(*case.inputs(batch=batch))) == batch
+    assert counter.frame_count <= 2
+
+
+def test_new_weights_do_not_compile_again():
+    case = CASES["DWSLoss"]
+    module, counter = case.build(), CompileCounterWithBackend("eager")
+    compiled = torch.compile(module, fullgraph=True, backend=counter)
+    for seed in range(5):
+        compiled(*case.inputs(seed=seed))
+        module.step()
+    assert counter.frame_count == 1
+
+
+@cases(MODELS)
+def test_exports_with_any_batch_size(case):
+    module = case.grown().eval()
+    program = export(module, tuple(case.inputs()), dynamic_shapes=({0: BATCH},))
+    for batch in (2, 7):
+        inputs = case.inputs(batch=batch)
+        torch.testing.assert_close(program.module()(*inputs), module(*inputs), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("case", "name"), [pytest.param(*pair, id=key) for key, pair in METHODS.items() if not pair[0].is_loss]
+)
+def test_its_other_methods_export_with_any_batch_size(case, name):
+    module = case.grown().eval()
+    program = export(Method(module, name), tuple(case.inputs()), dynamic_shapes=({0: BATCH},))
+    for batch in (2, 7):
+        inputs = case.inputs(batch=batch)
+        torch.testing.assert_close(program.module()(*inputs), getattr(module, name)(*inputs), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["forward", "pooled", "positions"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param(WSGSA(16, 3, spatial=True), id="spatial"),
+        pytest.param(WSGSA(16, 3, shared=nn.Conv2d(16, 8, 3), out_channels=8), id="shared"),
+    ],
+)
+def test_wsgsa_exports_with_any_size_of_space(module, name):
+    space = {0: BATCH, 2: Dim("height", min=4, max=64), 3: Dim("width", min=4, max=64)}
+    program = export(Method(module, name), (torch.rand(4, 16, 7, 6),), dynamic_shapes=(space,))
+    for shape in ((2, 16, 5, 9), (3, 16, 12, 4)):
+        x = torch.rand(shape)
+        torch.testing.assert_close(program.module()(x), getattr(module, name)(x))
+
+
+def test_cgff_and_heads_export_with_any_size_of_space():
+    module = nn.Sequential(CGFF(16, num_heads=2), GroupHeads(16, GROUPS))
+    program = export(module, (torch.rand(4, 2, 16, 7, 6),), dynamic_shapes=({0: BATCH, 3: HEIGHT, 4: WIDTH},))
+    x = torch.rand(3, 2, 16, 5, 9)
+    torch.testing.assert_close(program.module()(x), module(x))
+
+
+class Gate(nn.Module):
+    def forward(self, shared, gates, positions):
+        return functional.gate(shared, gates, positions), functional.gate_mean(shared, gates, positions)
+
+
+def test_the_pure_functions_export_with_any_size_of_space():
+    def inputs(batch, height, width):
+        return torch.rand(batch, 8, height, width), torch.rand(batch, 3, 8), torch.rand(batch, 3, height, width)
+
+    space = {0: BATCH, 2: HEIGHT, 3: WIDTH}
+    program = export(Gate(), inputs(4, 7, 6), dynamic_shapes=(space, {0: BATCH}, space))
+    arguments = inputs(3, 5, 9)
+    for got, expected in zip(program.module()(*arguments), Gate()(*arguments), strict=True):
+        torch.testing.assert_close(got, expected)

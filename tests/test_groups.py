@@ -1,0 +1,146 @@
+import copy
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtattn import AttributeGroups
+from mtattn.groups import check_known
+
+FACES = {"eyes": ["Eyeglasses"], "mouth": ["Smiling", "Big_Lips"]}
+
+
+def test_attributes_stand_group_after_group_in_the_order_given():
+    assert AttributeGroups(FACES).attributes == ("Eyeglasses", "Smiling", "Big_Lips")
+
+
+def test_sizes_count_the_attributes_of_each_group():
+    assert AttributeGroups(FACES).sizes == (1, 2)
+
+
+def test_group_of_gives_the_group_index_of_each_attribute():
+    assert AttributeGroups(FACES).group_of == (0, 1, 1)
+
+
+def test_it_is_a_mapping_from_group_names_to_attribute_names():
+    groups = AttributeGroups(FACES)
+    assert dict(groups) == {"eyes": ("Eyeglasses",), "mouth": ("Smiling", "Big_Lips")}
+    assert list(groups) == ["eyes", "mouth"]
+    assert len(groups) == 2
+    assert "eyes" in groups
+    assert "nose" not in groups
+
+
+def test_a_group_that_is_not_there_is_a_key_error():
+    with pytest.raises(KeyError, match="nose"):
+        AttributeGroups(FACES)["nose"]
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=40))
+def test_every_view_of_the_groups_agrees_with_every_other(sizes):
+    names = {f"group {g}": [f"attribute {g}.{a}" for a in range(size)] for g, size in enumerate(sizes)}
+    groups = AttributeGroups(names)
+    assert groups.sizes == tuple(sizes)
+    assert len(groups.attributes) == len(groups.group_of) == sum(sizes)
+    for attribute, index in zip(groups.attributes, groups.group_of, strict=True):
+        assert attribute in groups[list(groups)[index]]
+    assert AttributeGroups(dict(groups)) == groups
+
+
+def test_later_changes_to_the_names_given_do_not_reach_the_groups():
+    names = copy.deepcopy(FACES)
+    groups = AttributeGroups(names)
+    names["mouth"].append("Mustache")
+    names["nose"] = ["Big_Nose"]
+    assert dict(groups) == {"eyes": ("Eyeglasses",), "mouth": ("Smiling", "Big_Lips")}
+
+
+def test_equal_groups_have_one_hash():
+    assert AttributeGroups(FACES) == AttributeGroups(FACES)
+    assert hash(AttributeGroups(FACES)) == hash(AttributeGroups(FACES))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"mouth": ["Smiling", "Big_Lips"], "eyes": ["Eyeglasses"]}, id="groups reordered"),
+        pytest.param({"eyes": ["Eyeglasses"], "mouth": ["Big_Lips", "Smiling"]}, id="attributes reordered"),
+        pytest.param({"eye": ["Eyeglasses"], "mouth": ["Smiling", "Big_Lips"]}, id="group renamed"),
+        pytest.param({"eyes": ["Eyeglasses", "Smiling", "Big_Lips"]}, id="groups joined"),
+    ],
+)
+def test_order_and_names_are_part_of_equality(other):
+    assert AttributeGroups(FACES) != AttributeGroups(other)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda groups: pickle.loads(pickle.dumps(groups))],
+    ids=["copy", "deep", "pickle"],
+)
+def test_a_copy_is_equal(copied):
+    groups = AttributeGroups(FACES)
+    groups.attributes, groups.sizes  # noqa: B018  fills the caches
+    assert copied(groups) == groups
+    assert copied(groups).group_of == groups.group_of
+
+
+def test_repr_can_be_read_back():
+    groups = AttributeGroups(FACES)
+    assert eval(repr(groups)) == groups
+
+
+class TestOnly:
+    def test_keeps_the_order_that_the_groups_have_and_drops_empty_groups(self):
+        groups = AttributeGroups({**FACES, "nose": ["Big_Nose", "Pointy_Nose"]})
+        kept = groups.only(["Pointy_Nose", "Big_Lips", "Smiling"])
+        assert kept == AttributeGroups({"mouth": ["Smiling", "Big_Lips"], "nose": ["Pointy_Nose"]})
+
+    def test_all_attributes_keep_everything(self):
+        groups = AttributeGroups(FACES)
+        assert groups.only(groups.attributes) == groups
+
+    def test_an_unknown_attribute_is_refused_with_the_nearest_names(self):
+        with pytest.raises(ValueError, match=r"AttributeGroups: no attribute 'Smilling'; did you mean 'Smiling'\?"):
+            AttributeGroups(FACES).only(["Smilling"])
+
+    def test_at_least_one_attribute_is_needed(self):
+        with pytest.raises(ValueError, match="at least one"):
+            AttributeGroups(FACES).only([])
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        pytest.param({}, "AttributeGroups: needs at least one group", id="no group"),
+        pytest.param(
+            {"eyes": [], "mouth": ["Smiling"]}, "at least one attribute, got none for 'eyes'", id="empty group"
+        ),
+        pytest.param({"eyes": ["Male"], "mouth": ["Male"]}, "got 'Male' 2 times, in 'eyes', 'mouth'", id="two groups"),
+        pytest.param({"eyes": ["Male", "Male"]}, "got 'Male' 2 times, in 'eyes'", id="twice in a group"),
+        pytest.param(
+            {"eyes": "Eyeglasses"}, r"got the string 'Eyeglasses' for 'eyes'; write \['Eyeglasses'\]", id="string"
+        ),
+    ],
+)
+def test_groups_that_cannot_be_are_refused(groups, message):
+    with pytest.raises(ValueError, match=message):
+        AttributeGroups(groups)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        pytest.param("Smilling", "Data: no attribute 'Smilling'; did you mean 'Smiling'?", id="misspelt"),
+        pytest.param("SMILING", "did you mean 'Smiling'", id="other case"),
+        pytest.param("Zzz", "there are Smiling, Young", id="nothing near"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_what_is_near(name, message):
+    with pytest.raises(ValueError, match=message):
+        check_known("Data", "attribute", [name], ["Smiling", "Young"])
+
+
+def test_known_names_pass():
+    assert check_known("Data", "attribute", ["Young"], ["Smiling", "Young"]) is None
