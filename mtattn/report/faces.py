@@ -1,0 +1,123 @@
+"""Attribute maps over faces: where the evidence for each attribute lies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from mtattn._extras import needed_by
+from mtattn.groups import AttributeGroups, check_known
+from mtattn.report.figures import BETTER, INK, WORSE, shorten
+
+with needed_by("mtattn.report", extra="recipes"):
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
+    from matplotlib.figure import Figure
+
+AGAINST, FOR = BETTER, WORSE
+LONG_SIDE = 168
+
+
+@dataclass(frozen=True)
+class FaceExample:
+    """A test face with what the model says about it.
+
+    Args:
+        image: The picture, in [0, 1].
+        probabilities: The predictions, in [0, 1].
+        targets: The truth, positive from 0.5; NaN where unlabelled.
+        maps: Signed evidence in logit units that averages to the logits, as ``FARAMTN.attribute_maps`` returns it.
+    """
+
+    image: Float[Tensor, "color height width"]
+    probabilities: Float[Tensor, " attribute"]
+    targets: Float[Tensor, " attribute"]
+    maps: Float[Tensor, "attribute _height _width"]
+
+
+def plot_attribute_maps(faces: Sequence[FaceExample], groups: AttributeGroups, attributes: Sequence[str]) -> Figure:
+    """Draw faces in rows and, beside each, the maps of the named attributes, with probability and truth.
+
+    Args:
+        faces: At least one face.
+        groups: The attributes in the order of the faces' maps.
+        attributes: Which of them to draw, in this order.
+
+    Raises:
+        ValueError: There is no face, or an attribute is not known.
+    """
+    check_known("plot_attribute_maps", "attribute", attributes, groups.attributes)
+    if not faces:
+        raise ValueError("plot_attribute_maps: needs at least one face, got none.")
+    limit = map_limit(faces, [groups.attributes.index(name) for name in attributes])
+    num_columns = 1 + len(attributes)
+    aspect = faces[0].image.shape[1] / faces[0].image.shape[2]
+    size = (1.15 * num_columns + 0.7, (1.12 * aspect + 0.16) * len(faces) + 0.25)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(faces), num_columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    for row, face in zip(grid, faces, strict=True):
+        row[0].imshow(as_pixels(face.image).numpy())
+        for axes, name in zip(row[1:], attributes, strict=True):
+            index = groups.attributes.index(name)
+            axes.imshow(overlay(face.image, face.maps[index], limit).numpy())
+            axes.set_xlabel(verdict(face, index), fontsize=7.5, color=INK, labelpad=2)
+    for axes, name in zip(grid[0, 1:], attributes, strict=True):
+        axes.set_title(shorten(name, 18), fontsize=8, color=INK, parse_math=False)
+    colors = LinearSegmentedColormap.from_list("evidence", [AGAINST, "#dddddd", FOR])
+    bar = figure.colorbar(ScalarMappable(Normalize(-limit, limit), colors), ax=grid, shrink=0.7, aspect=30)
+    bar.set_label("against  ←  logits  →  for", fontsize=8, color=INK)
+    bar.ax.tick_params(labelsize=7.5, colors=INK)
+    return figure
+
+
+def verdict(face: FaceExample, index: int) -> str:
+    """Put a prediction and its truth into a few words.
+
+    Example:
+        >>> one = torch.ones(1)
+        >>> verdict(FaceExample(torch.zeros(3, 4, 4), 0.93 * one, one, torch.zeros(1, 2, 2)), 0)
+        '93 %, truth: yes'
+    """
+    target = face.targets[index]
+    truth = "no label" if target.isnan() else "truth: yes" if target >= 0.5 else "truth: no"
+    return f"{100 * float(face.probabilities[index]):.0f} %, {truth}"
+
+
+def is_mistake(face: FaceExample, index: int) -> bool:
+    """Tell whether the prediction contradicts a label."""
+    labelled = not bool(face.targets[index].isnan())
+    return labelled and bool((face.probabilities[index] > 0.5) != (face.targets[index] >= 0.5))
+
+
+def map_limit(faces: Sequence[FaceExample], indices: Sequence[int]) -> float:
+    """Find the scale that all pictures share: 99 % of the values drawn lie within plus and minus this many logits."""
+    values = torch.cat([face.maps[list(indices)].detach().float().flatten().abs().cpu() for face in faces])
+    return max(float(values.nan_to_num().quantile(0.99)), 1e-6) if len(values) else 1.0
+
+
+def as_pixels(image: Float[Tensor, "color height width"]) -> Float[Tensor, "_height _width 3"]:
+    """Bring a picture to one size, three colours and matplotlib's order of axes."""
+    image = image.detach().float().cpu()
+    scale = LONG_SIDE / max(image.shape[1:])
+    size = [max(1, round(side * scale)) for side in image.shape[1:]]
+    resized = interpolate(image[None], size, mode="bilinear", antialias=True)[0].clamp(0, 1)
+    return rearrange(resized.expand(3, -1, -1), "color height width -> height width color")
+
+
+def overlay(
+    image: Float[Tensor, "color height width"], evidence: Float[Tensor, "_height _width"], limit: float
+) -> Float[Tensor, "_height _width 3"]:
+    """Lay a map over the pale grey picture as the blocks that it has: coloured by sign, denser the larger the value."""
+    grey = as_pixels(image).mean(-1, keepdim=True)
+    evidence = evidence.detach().float().cpu().nan_to_num()
+    blocks = interpolate(evidence[None, None], grey.shape[:2], mode="nearest-exact")[0, 0, :, :, None]
+    color = torch.where(blocks > 0, torch.tensor(to_rgb(FOR)), torch.tensor(to_rgb(AGAINST)))
+    opacity = 0.8 * (blocks.abs() / limit).clamp(0, 1)
+    return (0.4 + 0.55 * grey) * (1 - opacity) + color * opacity

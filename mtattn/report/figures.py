@@ -1,0 +1,184 @@
+"""The figures of a run as matplotlib figures, made without pyplot's global state."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mtattn._extras import needed_by
+from mtattn.groups import AttributeGroups
+from mtattn.report.numbers import Scores, gain, number, points
+
+with needed_by("mtattn.report", extra="recipes"):
+    from matplotlib.axes import Axes
+    from matplotlib.colors import to_rgb
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+    from matplotlib.ticker import FixedLocator, MaxNLocator
+
+# The page replaces these two by its own, which follow the reader's light or dark mode.
+INK, GRID = "#1f2328", "#d8dee4"
+# Every other colour stands out by at least 3 : 1 from white and from the dark page alike.
+BETTER, WORSE, BASELINE = "#2f7ed8", "#d9730d", "#7a828c"
+COLORS = (BETTER, WORSE, "#2b9348", "#d6336c", "#7c5cd6", "#0c8599", "#9a7d0a", BASELINE)
+DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
+
+
+def plot_attribute_bars(metrics: Mapping[str, Any], groups: AttributeGroups) -> Figure:
+    """Draw every attribute's accuracy beside its majority baseline, and its balanced accuracy beside one half.
+
+    Args:
+        metrics: One split's scores, as :meth:`mtattn.metrics.AttributeMetrics.compute` returns them.
+        groups: The attributes of each group; within a group the largest gain stands first.
+    """
+    rows = _bar_rows(metrics["attributes"], groups)
+    figure = Figure(figsize=(7.6, 1.1 + 0.2 * len(rows)), layout="constrained")
+    plain, balanced = figure.subplots(1, 2, sharey=True)
+    for place, (_, scores) in enumerate(rows):
+        if scores is not None:
+            _bar(plain, place, number(scores["accuracy"]), number(scores["majority_accuracy"]))
+            _bar(balanced, place, number(scores["balanced_accuracy"]), 0.5)
+    for axes, title in ((plain, "accuracy, %"), (balanced, "balanced accuracy, %")):
+        axes.set(xlim=(0, 124), xticks=range(0, 101, 20), ylim=(len(rows) - 0.4, -0.8))
+        axes.set_title(title, fontsize=9.5, color=INK)
+        _dress(axes, grid="x")
+    plain.set_yticks(range(len(rows)), [shorten(name) for name, _ in rows], parse_math=False)
+    for label, (_, scores) in zip(plain.get_yticklabels(), rows, strict=True):
+        label.set_fontweight("bold" if scores is None else "normal")
+    for axes in (plain, balanced):
+        axes.tick_params(axis="y", length=0)
+    figure.legend(
+        handles=[
+            Patch(color=BASELINE, alpha=0.45, label="baseline"),
+            Patch(color=BETTER, label="gained over it"),
+            Patch(color=WORSE, label="lost to it"),
+        ],
+        **_LEGEND,
+        ncols=3,
+    )
+    return figure
+
+
+def plot_loss_left(history: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw, for each group, the fraction of its first epoch's loss that is left after each epoch.
+
+    Args:
+        history: One mapping an epoch with ``"epoch"`` and ``"loss_left"`` by group; None where there were no labels.
+    """
+    figure, axes = _plot_groups(history, "loss_left")
+    axes.set_ylabel("loss left, fraction of epoch 1", fontsize=9, color=INK)
+    axes.set_ylim(bottom=0)
+    return figure
+
+
+def plot_weights(history: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw, for each group, the weight of its loss in each epoch; the weights average to 1.
+
+    Args:
+        history: One mapping an epoch with ``"epoch"`` and ``"weights"`` by group.
+    """
+    figure, axes = _plot_groups(history, "weights")
+    axes.set_ylabel("weight of the loss", fontsize=9, color=INK)
+    axes.axhline(1, color=BASELINE, linewidth=1, zorder=1)
+    return figure
+
+
+def plot_affinity(affinity: Float[Tensor, "group group"], groups: AttributeGroups) -> Figure:
+    """Draw who listens to whom: a row's shares, in percent, go to the groups of the columns and sum to 100.
+
+    Args:
+        affinity: Rows sum to 1, as :meth:`mtattn.CGFF.affinity` returns them, averaged over images.
+        groups: Their names.
+    """
+    shares, size = affinity.detach().cpu().double(), len(groups)
+    names, places = [shorten(name, 18) for name in groups], [index + 0.5 for index in range(size)]
+    margin = 0.3 + 0.085 * max(map(len, names))
+    figure = Figure(figsize=(1.4 * margin + 0.38 * size, margin + 0.36 * size), layout="constrained")
+    axes = figure.subplots()
+    opacity = 0.78 * shares / shares.max().clamp(min=1e-12)
+    axes.pcolormesh([[(*to_rgb(BETTER), float(cell)) for cell in row] for row in opacity])
+    axes.set(xlim=(0, size), ylim=(size, 0))
+    axes.set_xticks(places, names, rotation=40, ha="left", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(places, names, parse_math=False)
+    axes.xaxis.tick_top()
+    _dress(axes, grid=None)
+    axes.tick_params(length=0)
+    if size <= 16:
+        for row, column in ((row, column) for row in range(size) for column in range(size)):
+            share = f"{100 * shares[row, column]:.0f}"
+            axes.text(column + 0.5, row + 0.5, share, ha="center", va="center", fontsize=8.5, color=INK)
+    return figure
+
+
+_LEGEND: dict[str, Any] = {"loc": "outside lower center", "frameon": False, "fontsize": 8.5, "labelcolor": INK}
+
+
+def _bar_rows(attributes: Mapping[str, Scores], groups: AttributeGroups) -> list[tuple[str, Scores | None]]:
+    """List group headings, each followed by its attributes, the largest gain first and the undefined last."""
+    rows: list[tuple[str, Scores | None]] = []
+    for group, members in groups.items():
+        ranked = sorted(members, key=lambda name: _rank(gain(attributes[name])))
+        rows += [(group, None), *((name, attributes[name]) for name in ranked)]
+    return rows
+
+
+def _rank(value: float) -> float:
+    return math.inf if math.isnan(value) else -value
+
+
+def _bar(axes: Axes, place: int, score: float, baseline: float) -> None:
+    if math.isnan(score) or math.isnan(baseline):
+        axes.text(1, place, "undefined", va="center", fontsize=8, style="italic", color=INK)
+        return
+    low, high = 100 * min(score, baseline), 100 * max(score, baseline)
+    axes.barh(place, low, height=0.66, color=BASELINE, alpha=0.45)
+    axes.barh(place, high - low, left=low, height=0.66, color=BETTER if score > baseline else WORSE)
+    text = f"{100 * score:.1f} ({points(score - baseline)})"
+    axes.text(high + 1.5, place, text, va="center", fontsize=7.5, color=INK)
+
+
+def _plot_groups(history: Sequence[Mapping[str, Any]], key: str) -> tuple[Figure, Axes]:
+    names = list(history[0][key]) if history else []
+    num_columns = 4 if max(map(len, names), default=0) <= 10 else 2
+    figure = Figure(figsize=(4.4, 2.7 + 0.19 * math.ceil(len(names) / num_columns)), layout="constrained")
+    axes = figure.subplots()
+    epochs = [epoch["epoch"] for epoch in history]
+    lines = []
+    for index, name in enumerate(names):
+        values = [number(epoch[key].get(name)) for epoch in history]
+        style: dict[str, Any] = {
+            "color": COLORS[index % len(COLORS)],
+            "linestyle": DASHES[index // len(COLORS) % len(DASHES)],
+        }
+        lines += axes.plot(epochs, values, **style, linewidth=1.8, marker="o", markersize=3.2, zorder=2)
+    axes.set_xlabel("epoch", fontsize=9, color=INK)
+    axes.xaxis.set_major_locator(FixedLocator(epochs) if len(epochs) <= 12 else MaxNLocator(integer=True))
+    _dress(axes, grid="y")
+    _name_lines(figure, lines, names, num_columns)
+    return figure, axes
+
+
+def _name_lines(figure: Figure, lines: list[Line2D], names: list[str], num_columns: int) -> None:
+    legend = figure.legend(lines, [" "] * len(lines), **_LEGEND, ncols=num_columns, handlelength=2.2)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_parse_math(False)
+        text.set_text(shorten(name, 26))  # here, because a label that starts with an underscore would be left out
+
+
+def _dress(axes: Axes, *, grid: Literal["x", "y"] | None) -> None:
+    axes.tick_params(colors=INK, labelsize=8.5)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    if grid is not None:
+        axes.grid(axis=grid, color=GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(axis=grid, length=0)
+
+
+def shorten(name: str, width: int = 28) -> str:
+    """Cut a name to so many characters, on one line."""
+    name = " ".join(name.split())
+    return name if len(name) <= width else name[: width - 1] + "…"

@@ -1,0 +1,63 @@
+"""metrics.json and metrics.csv, written whole or not at all."""
+
+import csv
+import json
+import math
+import os
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from mtattn.groups import AttributeGroups
+from mtattn.report.numbers import Scores, number
+
+SCORES = ("accuracy", "balanced_accuracy", "f1", "average_precision", "majority_accuracy")
+
+
+def write_metrics(folder: str | os.PathLike[str], metrics: Mapping[str, Any], groups: AttributeGroups) -> None:
+    """Write ``metrics.json``, and ``metrics.csv`` with one row an attribute of the test split.
+
+    What is undefined (NaN or infinite) becomes null in the one and an empty cell in the other.
+
+    Args:
+        folder: Where to write; made if it does not exist.
+        metrics: ``{"test": ..., "valid": ..., "settings": ..., "versions": ...}``, the splits as
+            :meth:`mtattn.metrics.AttributeMetrics.compute` returns them. Keys keep their order.
+        groups: The group of each attribute.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(_without_nan(metrics), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    write_whole(folder / "metrics.json", text + "\n")
+    write_whole(folder / "metrics.csv", _as_csv(metrics["test"]["attributes"], groups))
+
+
+def write_whole(file: str | os.PathLike[str], text: str) -> None:
+    """Write a text so that the file holds either what it held before or all of it."""
+    file = Path(file)
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text, encoding="utf-8", newline="\n")
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _as_csv(attributes: Mapping[str, Scores], groups: AttributeGroups) -> str:
+    lines = StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(["group", "attribute", *SCORES])
+    for group, members in groups.items():
+        for attribute in members:
+            scores = [number(attributes[attribute][score]) for score in SCORES]
+            writer.writerow([group, attribute, *("" if math.isnan(score) else score for score in scores)])
+    return lines.getvalue()

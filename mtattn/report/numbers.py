@@ -1,0 +1,39 @@
+"""How scores are read and written out."""
+
+import math
+from collections.abc import Mapping
+from typing import SupportsFloat
+
+UNDEFINED, MINUS, SPACE = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
+Scores = Mapping[str, SupportsFloat | None]
+
+
+def number(value: SupportsFloat | None) -> float:
+    """Read null as NaN, so that metrics are the same before and after the file."""
+    return math.nan if value is None else float(value)
+
+
+def gain(scores: Scores) -> float:
+    """Subtract the baseline's accuracy from the accuracy, NaN where either is undefined."""
+    return number(scores["accuracy"]) - number(scores["majority_accuracy"])
+
+
+def percent(value: SupportsFloat | None, digits: int = 1) -> str:
+    """Write a share in percent, or a dash where it is undefined.
+
+    Example:
+        >>> percent(0.9063, 2).split()
+        ['90.63', '%']
+    """
+    share = number(value)
+    return UNDEFINED if math.isnan(share) else f"{100 * share:.{digits}f}{SPACE}%"
+
+
+def points(difference: float, digits: int = 1) -> str:
+    """Write a difference of shares in percentage points, with its sign.
+
+    Example:
+        >>> points(0.1002)
+        '+10.0'
+    """
+    return UNDEFINED if math.isnan(difference) else f"{100 * difference:+.{digits}f}".replace("-", MINUS)

@@ -1,0 +1,153 @@
+"""report.html: one file that opens without network."""
+
+import os
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Any, SupportsFloat
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mtattn.groups import AttributeGroups
+from mtattn.report import tables
+from mtattn.report.cards import face_cards
+from mtattn.report.faces import FaceExample
+from mtattn.report.figures import plot_affinity, plot_attribute_bars, plot_loss_left, plot_weights
+from mtattn.report.files import write_whole
+from mtattn.report.numbers import percent
+from mtattn.report.sentences import headline
+from mtattn.report.svg import inline_svg
+
+_CARDS = {
+    "mean_accuracy": "mean accuracy",
+    "majority_accuracy": "majority baseline",
+    "mean_balanced_accuracy": "balanced accuracy",
+    "mean_average_precision": "average precision",
+    "mean_f1": "F1",
+}
+_READ_BARS = (
+    "Grey reaches to the baseline. Blue is what the model gains over it, orange what it loses to it, the number in "
+    "brackets the difference in percentage points. On the left the baseline answers every image with the class that is "
+    "more frequent in the training split. Plain accuracy rewards ignoring rare attributes: where 2 % of the faces are "
+    "bald, “never bald” is right for 98 % of them. Balanced accuracy, on the right, averages the shares of positives "
+    "and of negatives that are recognised, so that answer gets 50 %."
+)
+_READ_TABLE = (
+    "Average precision is the area under the precision-recall curve and asks only for the right order, not for the "
+    "right threshold; a random order gets about the share of positives. A dash stands where the labels leave a score "
+    "undefined. A click on a column's name sorts by it."
+)
+_READ_LOSS = (
+    "The mean loss of a group in each epoch, divided by its mean loss in the first. Lines that fall together mean that "
+    "the groups converge together; a line that stays above the others belongs to a group that has more left to learn."
+)
+_READ_WEIGHTS = (
+    "The weight by which a group's loss was multiplied in each epoch; the weights average to 1, the grey line. A group "
+    "above it counted for more than its share of the attributes."
+)
+_READ_AFFINITY = (
+    "A row shows, in percent, how much a group listens to each of the groups in the columns, averaged over images and "
+    "attention heads; a row sums to 100. Equal shares mean that the group does not prefer any. It tells where "
+    "information can come from, not how much of it is used."
+)
+_READ_MAPS = (
+    "The parts of the picture that speak for an attribute (orange) and against it (blue). These maps are no "
+    "approximation made afterwards: the squares of a map average exactly to the attribute's logit, from which the "
+    "probability beneath it comes. Every square has seen more of the picture than it covers. Each group is shown by "
+    "the attribute that gains most over its baseline; the scale is the same for all pictures."
+)
+
+
+def write_report(
+    file: str | os.PathLike[str],
+    *,
+    title: str,
+    metrics: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+    groups: AttributeGroups,
+    affinity: Float[Tensor, "group group"] | None = None,
+    faces: Sequence[FaceExample] = (),
+) -> None:
+    """Write one HTML file that tells how a run went, for desktop and phone, light and dark, without network.
+
+    Args:
+        file: Where to write.
+        title: What the run was.
+        metrics: ``{"test": ..., "valid": ..., "settings": ..., "versions": ...}`` as in ``metrics.json``; every part
+            but ``"test"`` may be absent, and undefined scores may be NaN or None.
+        history: One mapping an epoch: ``"epoch"`` from 1, ``"learning_rate"``, ``"train_loss"``, ``"loss_left"`` and
+            ``"weights"`` by group, ``"valid"`` with ``"loss"`` and mean scores, ``"images_per_second"``, ``"seconds"``.
+        groups: The attributes in the order of every attribute axis.
+        affinity: CGFF's, averaged over images; None leaves the section out.
+        faces: A few test faces; none leaves the section out.
+    """
+    test = metrics["test"]
+    sections = [
+        _section("Attributes", _bars(test, groups), tables.attribute_table(test, groups), _note(_READ_TABLE)),
+        _section("Groups and splits", tables.group_table(test, groups), tables.split_table(metrics)),
+        _training(history) if history else "",
+        _affinity(affinity, groups) if affinity is not None else "",
+        _section("Where the evidence lies", face_cards(faces, test, groups), _note(_READ_MAPS)) if faces else "",
+        _run(metrics),
+    ]
+    template = Template(files("mtattn.report").joinpath("template.html").read_text(encoding="utf-8"))
+    text = template.substitute(
+        title=escape(title),
+        headline="".join(f"<p>{escape(sentence)}</p>" for sentence in headline(test)),
+        cards="".join(_card(name, percent(test[key])) for key, name in _CARDS.items()),
+        sections="".join(sections),
+    )
+    write_whole(file, text)
+
+
+def _card(name: str, value: str) -> str:
+    return f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+
+
+def _section(title: str, *parts: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
+
+
+def _note(text: str) -> str:
+    return f'<p class="note"><b>How to read this.</b> {escape(text)}</p>'
+
+
+def _figure(svg: str, note: str) -> str:
+    return f'<figure><div class="scroll" tabindex="0">{svg}</div><figcaption>{_note(note)}</figcaption></figure>'
+
+
+def _bars(test: Mapping[str, Any], groups: AttributeGroups) -> str:
+    label = "Accuracy and balanced accuracy of each attribute beside their baselines; the table below has the numbers"
+    return _figure(inline_svg(plot_attribute_bars(test, groups), label), _READ_BARS)
+
+
+def _training(history: Sequence[Mapping[str, Any]]) -> str:
+    ends = ", ".join(f"{name} {_plain(left)}" for name, left in history[-1]["loss_left"].items())
+    loss = inline_svg(plot_loss_left(history), f"Loss left of each group over the epochs; after the last epoch: {ends}")
+    ends = ", ".join(f"{name} {_plain(weight)}" for name, weight in history[-1]["weights"].items())
+    weights = inline_svg(plot_weights(history), f"Weight of each group over the epochs; in the last epoch: {ends}")
+    pair = f'<div class="pair">{_figure(loss, _READ_LOSS)}{_figure(weights, _READ_WEIGHTS)}</div>'
+    details = f"<details><summary>Each epoch in numbers</summary>{tables.epoch_table(history)}</details>"
+    return _section("Training", pair, details)
+
+
+def _affinity(affinity: Float[Tensor, "group group"], groups: AttributeGroups) -> str:
+    rows = zip(groups, affinity.tolist(), strict=True)
+    strongest = ", ".join(f"{name} most to {list(groups)[row.index(max(row))]}" for name, row in rows)
+    figure = inline_svg(plot_affinity(affinity, groups), f"Which group listens to which: {strongest}")
+    return _section("Who listens to whom", _figure(figure, _READ_AFFINITY))
+
+
+def _run(metrics: Mapping[str, Any]) -> str:
+    parts = [
+        tables.settings_table(name.capitalize(), metrics[name])
+        for name in ("settings", "versions")
+        if metrics.get(name)
+    ]
+    return _section("The run", *parts) if parts else ""
+
+
+def _plain(value: SupportsFloat | None) -> str:
+    return "unknown" if value is None else f"{float(value):.2f}"

@@ -1,0 +1,371 @@
+import copy
+import csv
+import json
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from mtattn import AttributeGroups
+from mtattn.metrics import AttributeMetrics
+from mtattn.report import (
+    FaceExample,
+    plot_affinity,
+    plot_attribute_bars,
+    plot_attribute_maps,
+    plot_loss_left,
+    plot_weights,
+    write_metrics,
+    write_report,
+)
+from mtattn.report.sentences import headline
+
+NAN = math.nan
+FACES = AttributeGroups({"eyes": ["Eyeglasses", "Narrow_Eyes"], "mouth": ["Smiling"]})
+HOSTILE = AttributeGroups({"<b>eyes</b> & $x^2$": ["<script>alert(1)</script>"], "_'mouth\"": ["a\n$b_{", "名前"]})
+VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
+
+
+def make_split(groups, seed=0, size=60):
+    generator = torch.Generator().manual_seed(seed)
+    num_attributes = len(groups.attributes)
+    targets = (torch.rand(size, num_attributes, generator=generator) < 0.3).float()
+    metrics = AttributeMetrics(groups, torch.full((num_attributes,), 0.3))
+    metrics.update(3 * targets - 1.5 + torch.randn(size, num_attributes, generator=generator), targets)
+    return metrics.compute()
+
+
+def make_run(groups, *, num_epochs=3, num_faces=2):
+    num_attributes = len(groups.attributes)
+    generator = torch.Generator().manual_seed(1)
+    epoch = {
+        "learning_rate": 1e-3,
+        "train_loss": 0.4321,
+        "group_losses": dict.fromkeys(groups, 0.4),
+        "loss_left": dict.fromkeys(groups, 0.75),
+        "weights": dict.fromkeys(groups, 1.0),
+        "valid": {"mean_accuracy": 0.8, "mean_balanced_accuracy": 0.7, "mean_average_precision": 0.6, "loss": 0.4},
+        "images_per_second": 220.0,
+        "seconds": 14.8,
+    }
+    maps = torch.randn(num_attributes, 3, 2, generator=generator)
+    logits = maps.mean((1, 2))
+    face = FaceExample(torch.rand(3, 24, 20, generator=generator), logits.sigmoid(), torch.ones(num_attributes), maps)
+    return {
+        "title": "a run",
+        "metrics": {
+            "test": make_split(groups),
+            "valid": make_split(groups, seed=1),
+            "settings": {"backbone": "resnet18", "root": Path("faces"), "groups": dict(groups)},
+            "versions": {"torch": "2.15"},
+        },
+        "history": [{"epoch": number + 1, **copy.deepcopy(epoch)} for number in range(num_epochs)],
+        "groups": groups,
+        "affinity": torch.full((len(groups), len(groups)), 1 / len(groups)),
+        "faces": [face] * num_faces,
+    }
+
+
+def written(folder, run):
+    write_report(folder / "report.html", **run)
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+class Page(HTMLParser):
+    """Collects the elements of a page and complains when they are not closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open, self.text = [], [], ""
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        FACES,
+        HOSTILE,
+        AttributeGroups({"face": ["Smiling"]}),
+        AttributeGroups({f"group {index}": [f"attribute {index} with quite a long name to it"] for index in range(40)}),
+    ],
+    ids=["usual", "hostile names", "one attribute", "forty groups"],
+)
+class TestAnyGroups:
+    def test_the_page_is_closed_properly_and_fetches_nothing(self, tmp_path, groups):
+        page = Page(written(tmp_path, make_run(groups)))
+        for tag, attributes in page.elements:
+            for name in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
+                assert re.match(r"(data:|#)", attributes.get(name, "#")), (tag, name)
+            assert not re.search(r"url\((?!#)|@import", attributes.get("style") or "")
+        assert "url(" not in page.text
+        assert "@import" not in page.text
+
+    def test_every_picture_says_what_it_shows(self, tmp_path, groups):
+        page = Page(written(tmp_path, make_run(groups)))
+        pictures = [attributes for tag, attributes in page.elements if tag == "img"]
+        drawings = [attributes for tag, attributes in page.elements if tag == "svg"]
+        assert len(pictures) == 2 * (1 + min(8, len(groups)))
+        assert all(picture["alt"] for picture in pictures)
+        assert len(drawings) == 4
+        assert all(drawing["role"] == "img" and drawing["aria-label"] for drawing in drawings)
+
+    def test_every_table_has_a_caption_and_headers_with_a_scope(self, tmp_path, groups):
+        page = Page(written(tmp_path, make_run(groups)))
+        tags = [tag for tag, _ in page.elements]
+        assert tags.count("table") == tags.count("caption") == 6
+        assert all(attributes.get("scope") in {"row", "col"} for tag, attributes in page.elements if tag == "th")
+
+    def test_no_id_stands_twice(self, tmp_path, groups):
+        ids = [
+            attributes["id"]
+            for _, attributes in Page(written(tmp_path, make_run(groups))).elements
+            if "id" in attributes
+        ]
+        assert len(ids) == len(set(ids))
+
+    def test_names_arrive_as_text(self, tmp_path, groups):
+        text = written(tmp_path, make_run(groups))
+        shown = Page(text).text
+        assert all(name in shown for name in (*groups.attributes, *groups))
+        assert text.count("<script") == 1
+        assert "<b>eyes" not in text
+
+    def test_nothing_warns_on_one_epoch_and_no_numbers(self, tmp_path, groups, recwarn):
+        run = make_run(groups, num_epochs=1)
+        nothing = json.loads(re.sub(r"0\.\d+|1\.0", "null", json.dumps(run["metrics"]["test"])))
+        run["metrics"] = {"test": nothing}
+        run["history"][0].update(loss_left=dict.fromkeys(groups), valid=None, train_loss=NAN, images_per_second=None)
+        assert "has no labels" in Page(written(tmp_path, run)).text
+        assert not recwarn.list
+
+
+class TestPage:
+    def test_scores_stand_in_the_table(self, tmp_path):
+        run = make_run(FACES)
+        text = written(tmp_path, run)
+        for row in run["metrics"]["test"]["attributes"].values():
+            for value in row.values():
+                assert f">{100 * value:.1f}\xa0%<" in text
+
+    def test_settings_and_versions_are_told(self, tmp_path):
+        shown = Page(written(tmp_path, make_run(FACES))).text
+        assert "eyes: Eyeglasses, Narrow_Eyes; mouth: Smiling" in shown
+        assert all(word in shown for word in ("resnet18", "faces", "2.15"))
+
+    def test_faces_show_probability_and_truth(self, tmp_path):
+        run = make_run(FACES)
+        face = run["faces"][0]
+        targets = torch.tensor([0.0, NAN, 1.0])
+        probabilities = torch.tensor([0.93, 0.2, 0.7])
+        run["faces"] = [FaceExample(face.image, probabilities, targets, face.maps)]
+        run["metrics"]["test"]["attributes"]["Narrow_Eyes"]["accuracy"] = 0
+        shown = Page(written(tmp_path, run)).text
+        assert "Eyeglasses93 %, truth: no ✗ wrong" in shown
+        assert "Smiling70 %, truth: yes" in shown
+        assert shown.count("✗ wrong") == 1
+
+    def test_figures_follow_light_and_dark(self, tmp_path):
+        text = written(tmp_path, make_run(FACES))
+        assert "prefers-color-scheme: dark" in text
+        svg = "".join(re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL))
+        assert "currentColor" in svg
+        assert "#1f2328" not in svg
+        assert "#ffffff" not in svg
+
+    def test_what_is_not_given_is_left_out(self, tmp_path):
+        run = make_run(FACES)
+        shown = Page(written(tmp_path, {**run, "history": [], "affinity": None, "faces": ()})).text
+        assert not re.search("Training|Who listens|evidence", shown.split("</style>")[-1])
+
+    def test_the_same_run_gives_the_same_page(self, tmp_path):
+        assert written(tmp_path, make_run(FACES)) == written(tmp_path, make_run(FACES))
+
+    def test_inputs_are_left_as_they_are(self, tmp_path):
+        run = make_run(FACES)
+        before = copy.deepcopy(run["metrics"]), copy.deepcopy(run["history"])
+        written(tmp_path, run)
+        assert (run["metrics"], run["history"]) == before
+
+    def test_a_failed_report_leaves_the_old_one(self, tmp_path):
+        before = written(tmp_path, make_run(FACES))
+        with pytest.raises(KeyError, match="attributes"):
+            write_report(tmp_path / "report.html", **{**make_run(FACES), "metrics": {"test": {}}})
+        assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
+        assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def scores_of(pairs):
+    """Make a split's scores from accuracy and baseline of each attribute."""
+    rows = {
+        name: {
+            "accuracy": accuracy,
+            "balanced_accuracy": accuracy,
+            "f1": accuracy,
+            "average_precision": accuracy,
+            "majority_accuracy": majority,
+        }
+        for name, (accuracy, majority) in pairs.items()
+    }
+    known = [pair for pair in pairs.values() if pair[0] is not None]
+    accuracy, majority = (sum(values) / len(known) for values in zip(*known, strict=True)) if known else (None, None)
+    means = dict.fromkeys(("mean_accuracy", "mean_balanced_accuracy", "mean_f1", "mean_average_precision"), accuracy)
+    return {**means, "majority_accuracy": majority, "attributes": rows}
+
+
+class TestHeadline:
+    @pytest.mark.parametrize(
+        ("accuracy", "majority", "said"),
+        [
+            (0.9, 0.8, "is 90.00 %, 10.00 points above the majority baseline"),
+            (0.75, 0.8, "is 75.00 %, 5.00 points below the majority baseline"),
+            (0.8, 0.8, "is 80.00 %, level with the majority baseline"),
+        ],
+        ids=["better", "worse", "level"],
+    )
+    def test_the_first_sentence_compares_with_the_baseline(self, accuracy, majority, said):
+        assert said in headline(scores_of({"Smiling": (accuracy, majority)}))[0].replace("\xa0", " ")
+
+    def test_best_and_worst_attributes_are_named(self):
+        text = " ".join(
+            headline(scores_of({"Young": (0.7, 0.6), "Bald": (0.9, 0.8), "Male": (0.95, 0.6), "Blurry": (0.5, 0.4)}))
+        )
+        assert re.search(r"Best by balanced accuracy: Male .*95.0.* and Bald .*Worst: Blurry .*50.0.* and Young", text)
+
+    def test_attributes_at_or_below_their_baseline_are_counted_and_named(self):
+        text = headline(scores_of({"Young": (0.6, 0.6), "Bald": (0.7, 0.8), "Male": (0.95, 0.6)}))[-1]
+        assert text.startswith("2 of 3 attributes are not more accurate than the majority baseline: Bald (")
+        assert "Young (+0.0 points)" in text
+
+    def test_a_model_that_beats_every_baseline_is_told_so(self):
+        assert headline(scores_of({"Young": (0.7, 0.6), "Bald": (0.9, 0.8)}))[-1] == (
+            "Each of the 2 attributes has a higher accuracy than its majority baseline."
+        )
+
+    def test_unlabelled_attributes_are_named_and_not_counted(self):
+        sentences = headline(scores_of({"Young": (0.7, 0.6), "Bald": (None, None)}))
+        assert "of the one attribute" in sentences[0]
+        assert sentences[-1] == "Without labels in the test split, and so counted nowhere: Bald."
+
+    @given(
+        st.dictionaries(
+            st.sampled_from("abcdefghijklmnopqrst"), st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1
+        )
+    )
+    def test_the_count_is_right_whatever_the_scores(self, pairs):
+        num_behind = sum(accuracy <= majority for accuracy, majority in pairs.values())
+        text = headline(scores_of(pairs))[-1]
+        assert text.startswith(f"{num_behind} of {len(pairs)} " if num_behind else ("Each of the", "The one"))
+
+
+class TestFigures:
+    def test_every_figure_is_a_figure_without_pyplot(self):
+        run = make_run(FACES)
+        figures = [
+            plot_attribute_bars(run["metrics"]["test"], FACES),
+            plot_loss_left(run["history"]),
+            plot_weights(run["history"]),
+            plot_affinity(run["affinity"], FACES),
+            plot_attribute_maps(run["faces"], FACES, ["Smiling", "Eyeglasses"]),
+        ]
+        assert all(type(figure) is Figure for figure in figures)
+
+    def test_bars_are_sorted_by_gain_within_their_group(self):
+        scores = scores_of({"Eyeglasses": (0.9, 0.89), "Narrow_Eyes": (0.8, 0.5), "Smiling": (0.9, 0.5)})
+        labels = plot_attribute_bars(scores, FACES).axes[0].get_yticklabels()
+        assert [label.get_text() for label in labels] == ["eyes", "Narrow_Eyes", "Eyeglasses", "mouth", "Smiling"]
+
+    def test_lines_follow_the_history(self):
+        history = make_run(FACES)["history"]
+        history[1]["loss_left"]["eyes"] = None
+        eyes, mouth = plot_loss_left(history).axes[0].get_lines()[:2]
+        assert [str(value) for value in eyes.get_ydata()] == ["0.75", "nan", "0.75"]
+        assert list(mouth.get_xdata()) == [1, 2, 3]
+
+    def test_a_name_with_an_underscore_in_front_stays_in_the_legend(self):
+        legend = plot_weights(make_run(HOSTILE)["history"]).legends[0]
+        assert [text.get_text() for text in legend.get_texts()] == list(HOSTILE)
+
+    def test_maps_are_drawn_for_the_named_attributes(self):
+        run = make_run(FACES)
+        figure = plot_attribute_maps(run["faces"], FACES, ["Smiling"])
+        assert len(figure.axes) == 2 * 2 + 1
+        assert figure.axes[1].get_title() == "Smiling"
+
+    def test_maps_of_an_unknown_attribute_are_refused(self):
+        with pytest.raises(ValueError, match="plot_attribute_maps: no attribute 'Smilling'; did you mean 'Smiling'"):
+            plot_attribute_maps(make_run(FACES)["faces"], FACES, ["Smilling"])
+
+    def test_maps_of_no_face_are_refused(self):
+        with pytest.raises(ValueError, match="needs at least one face, got none"):
+            plot_attribute_maps([], FACES, ["Smiling"])
+
+    @pytest.mark.parametrize("color", [1, 3], ids=["grey", "colour"])
+    @pytest.mark.parametrize("size", [(7, 5), (300, 200)], ids=["small", "large"])
+    def test_pictures_of_any_size_are_drawn(self, tmp_path, color, size):
+        run = make_run(FACES)
+        face = FaceExample(torch.rand(color, *size), torch.ones(3), torch.ones(3), torch.zeros(3, 2, 2))
+        assert 'width="' in written(tmp_path, {**run, "faces": [face]})
+
+
+class TestFiles:
+    def test_json_holds_what_was_measured_and_null_where_it_is_undefined(self, tmp_path):
+        metrics = make_run(FACES)["metrics"]
+        metrics["test"]["attributes"]["Smiling"]["f1"] = NAN
+        write_metrics(tmp_path / "new" / "run", metrics, FACES)
+        text = (tmp_path / "new" / "run" / "metrics.json").read_text(encoding="utf-8")
+        loaded = json.loads(text, parse_constant=pytest.fail)
+        assert list(loaded) == ["test", "valid", "settings", "versions"]
+        assert loaded["test"]["attributes"]["Smiling"]["f1"] is None
+        assert loaded["test"]["mean_accuracy"] == metrics["test"]["mean_accuracy"]
+        assert loaded["settings"] == {
+            "backbone": "resnet18",
+            "root": "faces",
+            "groups": {k: list(v) for k, v in FACES.items()},
+        }
+
+    def test_csv_has_one_row_an_attribute(self, tmp_path):
+        metrics = make_run(HOSTILE)["metrics"]
+        metrics["test"]["attributes"]["名前"]["f1"] = NAN
+        write_metrics(tmp_path, metrics, HOSTILE)
+        with (tmp_path / "metrics.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["attribute"] for row in rows] == list(HOSTILE.attributes)
+        assert [row["group"] for row in rows] == [list(HOSTILE)[index] for index in HOSTILE.group_of]
+        for row in rows:
+            for score, value in metrics["test"]["attributes"][row["attribute"]].items():
+                assert row[score] == ("" if math.isnan(value) else str(value))
+
+    def test_files_replace_older_ones_and_leave_no_others(self, tmp_path):
+        for _ in range(2):
+            write_metrics(tmp_path, make_run(FACES)["metrics"], FACES)
+        assert sorted(file.name for file in tmp_path.iterdir()) == ["metrics.csv", "metrics.json"]
+
+    def test_what_was_loaded_from_json_gives_the_same_page(self, tmp_path):
+        run = make_run(FACES)
+        run["metrics"]["test"]["attributes"]["Smiling"]["f1"] = NAN
+        write_metrics(tmp_path, run["metrics"], FACES)
+        before = written(tmp_path, run)
+        loaded = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+        assert written(tmp_path, {**run, "metrics": loaded}) == before
