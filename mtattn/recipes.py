@@ -1,0 +1,207 @@
+"""What the programs in ``examples/`` share: their options, the folder of a run, and how a run ends."""
+
+import json
+import platform
+import shutil
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtattn._extras import needed_by
+from mtattn.data.dataset import AttributeImages
+from mtattn.data.images import read_image
+from mtattn.metrics import AttributeMetrics
+from mtattn.models import FARAMTN
+from mtattn.report import FaceExample, write_metrics, write_report
+from mtattn.training import evaluate
+
+with needed_by("mtattn.recipes", extra="recipes"):
+    from torchvision.transforms import v2
+
+SETTINGS_FILE = "settings.json"
+RUN_FILES = ("metrics.json", "metrics.csv", "report.html")
+RUN_FOLDERS = ("checkpoints", "model")
+MAY_CHANGE_ON_RESUME = {"output", "resume", "overwrite", "workers"}
+REPORTED_FACES = 6
+
+
+def recipe_parser(description: str, *, synthetic: bool = True) -> ArgumentParser:
+    """Make the parser with the options that all recipes have; a recipe sets its own defaults, with its reasons.
+
+    Args:
+        description: What the recipe does.
+        synthetic: Whether drawn faces can take the place of ``--root``.
+    """
+    parser = ArgumentParser(description=description, formatter_class=ArgumentDefaultsHelpFormatter)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--root", type=Path, help="the folder of the data set")
+    if synthetic:
+        source.add_argument(
+            "--synthetic",
+            type=int,
+            nargs="?",
+            const=4000,
+            metavar="N",
+            help="draw N labelled faces (4000 if N is left out) and use these in place of a data set",
+        )
+    run = parser.add_argument_group("the run")
+    run.add_argument("--output", type=Path, help="the folder for checkpoints, model, metrics and report")
+    again = run.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
+    again.add_argument("--overwrite", action="store_true", help="delete the run that the output folder holds")
+    run.add_argument("--seed", type=int, default=0, help="decides all chance; the same seed gives the same run")
+    run.add_argument("--workers", type=int, default=1, help="processes that read images")
+    run.add_argument("--skip-unreadable", action="store_true", help="count and leave out images that cannot be read")
+    model = parser.add_argument_group("the model")
+    model.add_argument("--backbone", help="a timm model name")
+    model.add_argument("--backbone-weights", type=Path, metavar="FILE", help="a local checkpoint of the backbone")
+    model.add_argument("--pretrained", action="store_true", help="fetch timm's pretrained weights of the backbone")
+    model.add_argument("--drop-stages", type=int, help="leave out this many of the backbone's last stages")
+    model.add_argument("--image-size", type=int, help="height and width, in pixels, that images are squeezed to")
+    model.add_argument(
+        "--spatial", action=BooleanOptionalAction, default=False, help="each group also learns where to look"
+    )
+    training = parser.add_argument_group("the training")
+    training.add_argument("--epochs", type=int, help="how often to go through the training images")
+    training.add_argument("--batch-size", type=int, help="images a step and process")
+    training.add_argument("--learning-rate", type=float, help="peak learning rate of the new modules")
+    training.add_argument("--trunk-factor", type=float, help="the backbone's learning rate is this times the other")
+    training.add_argument("--weight-decay", type=float, default=0.05, help="AdamW's, for all but biases and norms")
+    training.add_argument("--rule", default="dws", help="how groups are weighted: dws, equal, dwa, trend or random")
+    training.add_argument("--alpha", type=float, default=1.0, help="how strongly the rule dws follows the loss left")
+    training.add_argument("--averaging", type=float, metavar="DECAY", help="keep an averaged copy of the weights")
+    training.add_argument("--mixed-precision", default="no", choices=["no", "bf16", "fp16"], help="arithmetic")
+    return parser
+
+
+def open_run(options: Namespace) -> Path:
+    """Make the output folder, or find out that it may be used, and note the settings there.
+
+    Raises:
+        ValueError: The folder holds a run and neither ``resume`` nor ``overwrite`` was asked for, the settings differ
+            from those of the run to resume, or the folder holds something else.
+    """
+    output: Path = options.output
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+    before = output / SETTINGS_FILE
+    was_ours = before.is_file()
+    if was_ours and any((output / name).exists() for name in (*RUN_FILES, *RUN_FOLDERS)):
+        if options.resume:
+            _check_same_settings(json.loads(before.read_text(encoding="utf-8")), settings, output)
+        elif options.overwrite:
+            _delete_run(output)
+        else:
+            raise ValueError(
+                f"{output} already holds a run; go on with --resume, delete it with --overwrite, "
+                f"or give another --output."
+            )
+    elif not was_ours and output.exists() and any(output.iterdir()):
+        raise ValueError(f"{output} is not empty and holds no run, so it is left alone; give another --output.")
+    output.mkdir(parents=True, exist_ok=True)
+    before.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    return output
+
+
+def finish_run(
+    output: Path,
+    model: FARAMTN,
+    metrics: AttributeMetrics,
+    history: list[dict[str, Any]],
+    *,
+    valid_data: AttributeImages,
+    test_data: AttributeImages,
+    batch_size: int = 256,
+    workers: int = 0,
+) -> dict[str, Any]:
+    """Measure the model on validation and test part, and write model, metrics and report into the output folder.
+
+    Returns:
+        What stands in ``metrics.json``.
+    """
+    scores = {
+        name: evaluate(model, data, metrics, batch_size=batch_size, workers=workers)
+        for name, data in (("test", test_data), ("valid", valid_data))
+    }
+    settings = json.loads((output / SETTINGS_FILE).read_text(encoding="utf-8"))
+    results = {**scores, "settings": settings, "versions": _versions()}
+    model.save_pretrained(output / "model")
+    write_metrics(output, results, model.groups)
+    write_report(
+        output / "report.html",
+        title=output.name,
+        metrics=results,
+        history=history,
+        groups=model.groups,
+        affinity=_mean_affinity(model, test_data),
+        faces=explain_faces(model, test_data, _evenly_spaced(len(test_data), REPORTED_FACES)),
+    )
+    test = scores["test"]
+    print(
+        f"test: accuracy {test['mean_accuracy']:.4f} (majority {test['majority_accuracy']:.4f}), "
+        f"balanced {test['mean_balanced_accuracy']:.4f}, average precision {test['mean_average_precision']:.4f}\n"
+        f"report: {output / 'report.html'}"
+    )
+    return results
+
+
+@torch.no_grad()
+def explain_faces(model: FARAMTN, data: AttributeImages, indices: list[int]) -> list[FaceExample]:
+    """Predict some images of a data set and keep with each its attribute maps, as reports show them."""
+    model.eval()
+    device = next(model.parameters()).device
+    faces = []
+    for index in indices:
+        image, targets = data[index]
+        maps = model.attribute_maps(image[None].to(device))[0].cpu()
+        faces.append(
+            FaceExample(
+                image=_as_seen(data.path(index), image.shape[-2:]),
+                probabilities=maps.mean((-2, -1)).sigmoid(),
+                targets=targets,
+                maps=maps,
+            )
+        )
+    return faces
+
+
+def _as_seen(path: Path, size: torch.Size) -> torch.Tensor:
+    height, width = size
+    seen: torch.Tensor = v2.functional.pil_to_tensor(read_image(path).resize((width, height)))
+    return seen / 255
+
+
+@torch.no_grad()
+def _mean_affinity(model: FARAMTN, data: AttributeImages, num_images: int = 128) -> torch.Tensor:
+    model.eval()
+    device = next(model.parameters()).device
+    images = torch.stack([data[index][0] for index in _evenly_spaced(len(data), num_images)])
+    return model.affinity(images.to(device)).mean(0).cpu()
+
+
+def _evenly_spaced(length: int, count: int) -> list[int]:
+    return sorted({index * length // count for index in range(count)})
+
+
+def _versions() -> dict[str, str]:
+    packages = ("mtattn", "torch", "timm", "torchmetrics", "accelerate")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+
+
+def _check_same_settings(before: Mapping[str, Any], now: Mapping[str, Any], output: Path) -> None:
+    for name in sorted((before.keys() | now.keys()) - MAY_CHANGE_ON_RESUME):
+        if before.get(name) != now.get(name):
+            raise ValueError(
+                f"{output} was begun with {name}={before.get(name)}, got {now.get(name)}; "
+                f"a run resumes with the settings it was begun with."
+            )
+
+
+def _delete_run(output: Path) -> None:
+    for folder in RUN_FOLDERS:
+        shutil.rmtree(output / folder, ignore_errors=True)
+    for file in (*RUN_FILES, SETTINGS_FILE):
+        (output / file).unlink(missing_ok=True)
