@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mtattn import FARAMTN, AttributeGroups
-from mtattn.backbones import FreshBottleneck, build_backbone
+from mtattn.models.backbones import FreshBottleneck, build_backbone
 
 GROUPS = AttributeGroups({"nose": ["Big_Nose"], "eyes": ["Narrow_Eyes", "Eyeglasses", "Bags"], "chin": ["Goatee"]})
 EIGHT = AttributeGroups({f"group {g}": [f"attribute {g}.{a}" for a in range(5)] for g in range(8)})

@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 from mtattn import FARAMTN, AttributeGroups, DWSLoss
 from mtattn.data import UnreadableImage
 from mtattn.metrics import AttributeMetrics, train_rates
-from mtattn.training import SCORES, TrainingDiverged, _warmup_then_cosine, evaluate, fit
+from mtattn.training import SCORES, TrainingDiverged, evaluate, fit
+from mtattn.training.loop import warmup_then_cosine
 
 GROUPS = AttributeGroups({"left": ["Left"], "whole": ["Bright", "Never"]})
 MEASURED_TIMES = {"seconds", "images_per_second"}
@@ -101,7 +102,7 @@ def test_each_epoch_is_recorded(tmp_path):
 @pytest.mark.parametrize("select_by", SCORES)
 def test_it_ends_with_the_weights_of_the_best_epoch(select_by, tmp_path):
     parts, clean = setting(), Squares(40, seed=1)
-    clean.disturb = lambda read, image: clean.images[(read - 1) % len(clean)]
+    clean.disturb = lambda read, _: clean.images[(read - 1) % len(clean)]
     history = run(tmp_path, parts, valid=clean, select_by=select_by, epochs=6)
     scores = evaluate(parts[0], clean, parts[3])
     assert scores[select_by] == pytest.approx(max(record["valid"][select_by] for record in history))
@@ -240,7 +241,7 @@ def test_options_that_cannot_be_are_refused_before_training(options, message, tm
 
 @pytest.mark.parametrize(("warmup", "num_warm"), [(0.0, 0), (0.1, 2), (0.5, 10)])
 def test_the_learning_rate_rises_linearly_and_falls_along_a_cosine_to_zero(warmup, num_warm):
-    factor = _warmup_then_cosine(warmup, 20)
+    factor = warmup_then_cosine(warmup, 20)
     factors = [factor(step) for step in range(21)]
     assert factors[:num_warm] == pytest.approx([(step + 1) / num_warm for step in range(num_warm)])
     assert factors[num_warm] == 1

@@ -1,24 +1,23 @@
 """FARAMTN, the reference model: trunk, WSGSA, CGFF and group heads, with exact attribute maps."""
 
-import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub import PyTorchModelHubMixin
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtattn import functional
-from mtattn.backbones import FreshBottleneck, build_backbone
 from mtattn.groups import AttributeGroups
+from mtattn.models import saving
+from mtattn.models.backbones import FreshBottleneck, build_backbone
+from mtattn.models.parameters import sort_parameters
 from mtattn.modules import CGFF, WSGSA, GroupHeads
 
 if TYPE_CHECKING:
     from os import PathLike
-
-WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 
 
 class FARAMTN(
@@ -88,15 +87,8 @@ class FARAMTN(
         self.groups = groups
         self.trunk = trunk
         self._frozen = False
-        self.wsgsa = WSGSA(
-            channels,
-            len(groups),
-            reduction=reduction,
-            shared=shared,
-            out_channels=out_channels,
-            spatial=spatial,
-            key_channels=key_channels,
-        )
+        gating: dict[str, Any] = {"reduction": reduction, "spatial": spatial, "key_channels": key_channels}
+        self.wsgsa = WSGSA(channels, len(groups), shared=shared, out_channels=out_channels, **gating)
         narrow = out_channels > fused_channels
         self.projection = nn.Linear(out_channels, fused_channels, bias=False) if narrow else None
         if self.projection is not None:
@@ -108,12 +100,10 @@ class FARAMTN(
             "groups": {name: list(attributes) for name, attributes in groups.items()},
             "channels": channels,
             "out_channels": out_channels,
-            "reduction": reduction,
             "fused_channels": fused_channels,
             "num_heads": num_heads,
             "dropout": dropout,
-            "spatial": spatial,
-            "key_channels": key_channels,
+            **gating,
         }
 
     @classmethod
@@ -133,7 +123,7 @@ class FARAMTN(
 
         For ResNets the trunk goes to conv5_2 and conv5_3 is shared. EfficientNets, MobileNets and ConvNeXts are cut
         before their last block too. Other models stay whole and get a fresh 1x1 bottleneck, see
-        :func:`mtattn.backbones.build_backbone`.
+        :func:`mtattn.models.backbones.build_backbone`.
 
         Args:
             name: A timm model name.
@@ -162,10 +152,8 @@ class FARAMTN(
             drop_stages=drop_stages,
             whole=shared is not None,
         )
-        if shared is None:
-            options = {"shared": backbone.shared, "out_channels": backbone.out_channels} | options
-        else:
-            options["shared"] = shared
+        cut: dict[str, Any] = {"shared": backbone.shared, "out_channels": backbone.out_channels}
+        options = (cut if shared is None else {"shared": shared}) | options
         model = cls(backbone.trunk, backbone.channels, groups, **options)
         model.config["backbone"] = {
             "name": name,
@@ -243,31 +231,10 @@ class FARAMTN(
             new 0.001 0.05
             new, no decay 0.001 0.0
         """
-        sorted_parameters: dict[str, list[nn.Parameter]] = {
-            "trunk": [],
-            "trunk, no decay": [],
-            "new": [],
-            "new, no decay": [],
-        }
         backbone = ["trunk."]
         if not self.config.get("backbone", {"own_shared": True})["own_shared"]:
             backbone += [] if isinstance(self.wsgsa.shared, FreshBottleneck) else ["wsgsa.shared."]
-        for name, parameter in self.named_parameters():
-            from_backbone = name.startswith(tuple(backbone))
-            no_decay = parameter.ndim <= 1 or name.endswith("bias")
-            if parameter.requires_grad:
-                key = ("trunk" if from_backbone else "new") + (", no decay" if no_decay else "")
-                sorted_parameters[key].append(parameter)
-        return [
-            {
-                "name": name,
-                "params": parameters,
-                "lr": learning_rate * (trunk_factor if name.startswith("trunk") else 1),
-                "weight_decay": 0.0 if name.endswith("no decay") else weight_decay,
-            }
-            for name, parameters in sorted_parameters.items()
-            if parameters
-        ]
+        return sort_parameters(self, backbone, learning_rate, trunk_factor * learning_rate, weight_decay)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: "str | PathLike[str]", **options: Any) -> "FARAMTN":
@@ -282,14 +249,10 @@ class FARAMTN(
 
         Raises:
             FileNotFoundError: There is no such folder, or it lacks a file.
-            ValueError: Config and weights disagree, or the config lacks the backbone.
+            ValueError: Config and weights disagree, a file is damaged, or the config lacks the backbone.
         """
         place = str(pretrained_model_name_or_path)
-        looks_local = place.startswith((".", "/", "~")) or place.count("/") != 1 or "\\" in place
-        if looks_local and not Path(place).is_dir():
-            raise FileNotFoundError(f"FARAMTN.from_pretrained: no folder {Path(place).absolute()}.")
-        if Path(place).is_dir():
-            _check_config(Path(place).absolute() / CONFIG_FILE)
+        saving.check_place(place)
         model: FARAMTN = super().from_pretrained(place, **options)
         return model
 
@@ -297,27 +260,11 @@ class FARAMTN(
     def _from_pretrained(
         cls, *, model_id: str, config: dict[str, Any] | None = None, map_location: str = "cpu", **options: Any
     ) -> "FARAMTN":
-        from safetensors import SafetensorError  # noqa: PLC0415
-        from safetensors.torch import load_file  # noqa: PLC0415
-
-        download = {
-            key: options.pop(key, None)
-            for key in ("revision", "cache_dir", "force_download", "local_files_only", "token")
-        }
-        options.pop("strict", None)
+        weights = saving.weights_file(model_id, options)
         if config is None:
-            raise FileNotFoundError(f"FARAMTN.from_pretrained: no {CONFIG_FILE} in {model_id!r}.")
+            raise FileNotFoundError(f"FARAMTN.from_pretrained: no {saving.CONFIG_FILE} in {model_id!r}.")
         model = cls._from_config(config, **options)
-        file = Path(model_id) / WEIGHTS_FILE
-        if not Path(model_id).is_dir():
-            file = Path(hf_hub_download(model_id, WEIGHTS_FILE, **download))
-        if not file.is_file():
-            raise FileNotFoundError(f"FARAMTN.from_pretrained: no {WEIGHTS_FILE} in {Path(model_id).absolute()}.")
-        try:
-            tensors = load_file(file, device=map_location)
-        except SafetensorError as error:
-            raise ValueError(f"FARAMTN.from_pretrained: {file} is damaged or cut short ({error}).") from error
-        _load_exactly(model, tensors, file)
+        saving.load_exactly(model, weights, map_location)
         return model.to(map_location).eval()
 
     @classmethod
@@ -348,26 +295,4 @@ class FARAMTN(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         super()._save_pretrained(save_directory)
-        # written here because huggingface_hub sorts the keys, and the order of the groups is the order of the columns
-        (save_directory / CONFIG_FILE).write_text(json.dumps(self.config, indent=2) + "\n", encoding="utf-8")
-
-
-def _check_config(file: Path) -> None:
-    if not file.is_file():
-        raise FileNotFoundError(f"FARAMTN.from_pretrained: no {CONFIG_FILE} in {file.parent}.")
-    try:
-        json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"FARAMTN.from_pretrained: {file} is damaged or cut short ({error}).") from error
-
-
-def _load_exactly(model: nn.Module, tensors: Mapping[str, Tensor], file: Path) -> None:
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise ValueError(
-                f"FARAMTN.from_pretrained: {file} does not fit its {CONFIG_FILE}: "
-                f"{name} should be {expected.get(name, 'absent')}, got {found.get(name, 'nothing')}."
-            )
-    model.load_state_dict(tensors)
+        saving.write_config(save_directory, self.config)

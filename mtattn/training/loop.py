@@ -1,9 +1,8 @@
 """The training loop of the recipes, on Accelerate: fit and evaluate."""
 
-import json
 import math
-import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +18,18 @@ from mtattn.functional import group_bce
 from mtattn.groups import check_known
 from mtattn.losses import DWSLoss
 from mtattn.metrics import AttributeMetrics
+from mtattn.training.checkpoints import BEST_FILE, load_checkpoint, save_best, save_checkpoint
+from mtattn.training.watch import LossWatch
 
 with needed_by("mtattn.training", extra="recipes"):
     from accelerate import Accelerator, DataLoaderConfiguration
     from accelerate.utils import set_seed
-    from safetensors.torch import load_model, save_model
+    from safetensors.torch import load_model
     from timm.utils.model_ema import ModelEmaV3
     from tqdm.auto import tqdm
 
 Images = Dataset[tuple[Any, Tensor]]
 SCORES = ("mean_accuracy", "mean_balanced_accuracy", "mean_f1", "mean_average_precision")
-CHECKPOINTS_KEPT = 2  # the last, and the one before it should the last be damaged
-
-
-class TrainingDiverged(RuntimeError):  # noqa: N818  reads as what it is: raise TrainingDiverged
-    """The loss is no longer a finite number; the last good checkpoint is kept."""
 
 
 def fit(
@@ -101,16 +97,16 @@ def fit(
     )
     scheduled = optimizer  # not what prepare() returns: a scheduler wants the plain optimizer
     model, optimizer, train_loader, valid_loader = accelerator.prepare(model, optimizer, train_loader, valid_loader)
-    schedule = LambdaLR(scheduled, _warmup_then_cosine(warmup, epochs * len(train_loader)))
+    schedule = LambdaLR(scheduled, warmup_then_cosine(warmup, epochs * len(train_loader)))
     loss, metrics = loss.to(accelerator.device), metrics.to(accelerator.device)
     averaged = ModelEmaV3(accelerator.unwrap_model(model), averaging, use_warmup=True) if averaging else None
     measured = averaged.module if averaged else accelerator.unwrap_model(model)
     accelerator.register_for_checkpointing(loss, schedule, *([averaged] if averaged else []))
     checkpoints = Path(output) / "checkpoints"
-    history = _load_checkpoint(accelerator, checkpoints) if resume else []
+    history = load_checkpoint(accelerator, checkpoints) if resume else []
 
     for epoch in range(len(history) + 1, epochs + 1):
-        started, watch = time.perf_counter(), _LossWatch(accelerator.device)
+        started, watch = time.perf_counter(), LossWatch(accelerator.device)
         train_loader.set_epoch(epoch)
         model.train()
         bar = tqdm(
@@ -151,13 +147,11 @@ def fit(
         accelerator.print(_summary(history[-1], epochs))
         scores = [record["valid"][select_by] for record in history]
         if accelerator.is_main_process and _is_best(scores):
-            checkpoints.mkdir(parents=True, exist_ok=True)
-            save_model(measured, str(checkpoints / "best.partial"))
-            (checkpoints / "best.partial").replace(checkpoints / "best.safetensors")
-        _save_checkpoint(accelerator, checkpoints, history)
+            save_best(measured, checkpoints)
+        save_checkpoint(accelerator, checkpoints, history)
 
     model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # gives back what prepare() wrapped
-    load_model(model, checkpoints / "best.safetensors", device=str(accelerator.device))
+    load_model(model, checkpoints / BEST_FILE, device=str(accelerator.device))
     return history
 
 
@@ -205,31 +199,6 @@ def _evaluate(
     return {"loss": (total[0] / total[1]).item(), **metrics.compute()}
 
 
-class _LossWatch:
-    """Adds up the losses of an epoch on the device and notes the first step that went wrong, without waiting."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._total = torch.zeros((), device=device)
-        self._first_bad = torch.zeros((), dtype=torch.long, device=device)
-        self._steps = 0
-        self.mean = math.nan
-
-    def see(self, loss: Float[Tensor, ""]) -> None:
-        self._steps += 1
-        self._total += loss
-        self._first_bad += torch.where((self._first_bad == 0) & ~loss.isfinite(), self._steps, 0)
-
-    def check(self, epoch: int, num_steps: int, checkpoints: Path) -> None:
-        self.mean = self._total.item() / self._steps
-        if not math.isfinite(self.mean):
-            last = max(_complete(checkpoints), default=None)
-            kept = f"The last good checkpoint is {last}." if last else "There is no checkpoint yet."
-            raise TrainingDiverged(
-                f"fit: the loss is {self.mean} since epoch {epoch}, step {int(self._first_bad)} of {num_steps}. "
-                f"{kept} Try a smaller learning rate, and look for extreme values in images and targets."
-            )
-
-
 def _check_options(*, epochs: int, batch_size: int, warmup: float, averaging: float | None, select_by: str) -> None:
     check_known("fit", "score to select by", [select_by], SCORES)
     if epochs < 1 or batch_size < 1:
@@ -240,7 +209,8 @@ def _check_options(*, epochs: int, batch_size: int, warmup: float, averaging: fl
         raise ValueError(f"fit: averaging is a decay in (0, 1), got {averaging}; None turns it off.")
 
 
-def _warmup_then_cosine(warmup: float, num_steps: int) -> Any:
+def warmup_then_cosine(warmup: float, num_steps: int) -> Callable[[int], float]:
+    """Make the factor of the learning rate as a function of the step: up linearly, then to zero along a cosine."""
     num_warm = round(warmup * num_steps)
 
     def factor(step: int) -> float:
@@ -276,29 +246,3 @@ def _summary(record: dict[str, Any], epochs: int) -> str:
         f"balanced {valid['mean_balanced_accuracy']:.4f}, average precision {valid['mean_average_precision']:.4f}, "
         f"{record['images_per_second']:.0f} images/s"
     )
-
-
-def _complete(checkpoints: Path) -> list[Path]:
-    return sorted(checkpoints.glob("epoch-????"))
-
-
-def _save_checkpoint(accelerator: Accelerator, checkpoints: Path, history: list[dict[str, Any]]) -> None:
-    partial = checkpoints / "partial"
-    accelerator.save_state(str(partial))
-    if accelerator.is_main_process:
-        (partial / "history.json").write_text(json.dumps(history, indent=2), encoding="utf-8")
-        partial.rename(checkpoints / f"epoch-{len(history):04d}")  # at once: a checkpoint is whole or not there
-        for old in _complete(checkpoints)[:-CHECKPOINTS_KEPT]:
-            shutil.rmtree(old)
-    accelerator.wait_for_everyone()
-
-
-def _load_checkpoint(accelerator: Accelerator, checkpoints: Path) -> list[dict[str, Any]]:
-    last = max(_complete(checkpoints), default=None)
-    if last is None:
-        accelerator.print(f"fit: no checkpoint in {checkpoints}, starting with the first epoch.")
-        return []
-    accelerator.load_state(str(last))
-    accelerator.print(f"fit: going on from {last}.")
-    history: list[dict[str, Any]] = json.loads((last / "history.json").read_text(encoding="utf-8"))
-    return history

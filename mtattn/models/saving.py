@@ -1,0 +1,84 @@
+"""A saved model on disk: safetensors and a readable config.json, checked before anything is built from them."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from torch import nn
+
+WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
+_DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+
+
+def check_place(place: str) -> None:
+    """Refuse a local folder that is not there, or that holds no readable config.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or no config in it.
+        ValueError: The config is damaged.
+    """
+    folder = Path(place).absolute()
+    looks_local = place.startswith((".", "/", "~")) or place.count("/") != 1 or "\\" in place
+    if not folder.is_dir():
+        if looks_local:
+            raise FileNotFoundError(f"FARAMTN.from_pretrained: no folder {folder}.")
+        return  # the name of a repository on the hub
+    if not (folder / CONFIG_FILE).is_file():
+        raise FileNotFoundError(f"FARAMTN.from_pretrained: no {CONFIG_FILE} in {folder}.")
+    try:
+        json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"FARAMTN.from_pretrained: {folder / CONFIG_FILE} is damaged or cut short ({error})."
+        ) from error
+
+
+def weights_file(place: str, options: dict[str, Any]) -> Path:
+    """Find the weights in a local folder, or fetch them from the hub.
+
+    Args:
+        place: The folder, or the name of a repository on the hub.
+        options: huggingface_hub's options are taken out of these.
+
+    Raises:
+        FileNotFoundError: The folder lacks the file.
+    """
+    download = {key: options.pop(key) for key in _DOWNLOAD_OPTIONS if key in options}
+    options.pop("strict", None)  # always strict
+    folder = Path(place).absolute()
+    if not folder.is_dir():
+        return Path(hf_hub_download(place, WEIGHTS_FILE, **download))
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise FileNotFoundError(f"FARAMTN.from_pretrained: no {WEIGHTS_FILE} in {folder}.")
+    return folder / WEIGHTS_FILE
+
+
+def load_exactly(model: nn.Module, file: Path, map_location: str) -> None:
+    """Load weights that have exactly the model's names and shapes.
+
+    Raises:
+        ValueError: They have not, or the file is damaged.
+    """
+    from safetensors import SafetensorError  # noqa: PLC0415
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    try:
+        tensors = load_file(file, device=map_location)
+    except SafetensorError as error:
+        raise ValueError(f"FARAMTN.from_pretrained: {file} is damaged or cut short ({error}).") from error
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"FARAMTN.from_pretrained: {file} does not fit its {CONFIG_FILE}: "
+                f"{name} should be {expected.get(name, 'absent')}, got {found.get(name, 'nothing')}."
+            )
+    model.load_state_dict(tensors)
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write the config, keys in order: huggingface_hub would sort them, and the groups' order is the columns' order."""
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
