@@ -4,7 +4,6 @@ python examples/celeba.py --synthetic
 python examples/celeba.py --root path/to/celeba
 """
 
-import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -12,9 +11,9 @@ import torch
 from accelerate.utils import set_seed
 
 from mtattn import FARAMTN, DWSLoss
-from mtattn.data import CELEBA_GROUPS, CelebA, SyntheticFaces, image_transform, skip_unreadable
+from mtattn.data import CELEBA_ATTRIBUTES, CELEBA_GROUPS, CelebA, SyntheticFaces, image_transform, skip_unreadable
 from mtattn.metrics import AttributeMetrics, train_rates
-from mtattn.recipes import finish_run, open_run, recipe_parser
+from mtattn.recipes import finish_run, open_run, recipe_parser, run_recipe
 from mtattn.training import fit
 
 
@@ -35,11 +34,12 @@ def parse() -> Namespace:
 
 def main(options: Namespace) -> None:
     output = open_run(options)
-    root, groups = options.root, CELEBA_GROUPS
+    root, missing = options.root, "skip" if options.skip_unreadable else "error"
     if options.synthetic is not None:  # the files lie in CelebA's own layout, so everything below is the same
         root = output.parent / f"synthetic-{options.synthetic}-seed-{options.seed}"
         SyntheticFaces(options.synthetic, seed=options.seed).write(root)
-        groups = CELEBA_GROUPS.only(SyntheticFaces.attributes)
+    labelled = CelebA(root, "train", missing=missing).attributes  # CelebA has all 40, drawn faces and others have fewer
+    groups = CELEBA_GROUPS.only([name for name in CELEBA_ATTRIBUTES if name in labelled])
 
     set_seed(options.seed)
     model = FARAMTN.from_timm(
@@ -58,7 +58,7 @@ def main(options: Namespace) -> None:
             split,
             attributes=groups.attributes,
             transform=image_transform(**model.config["image"], augment=split == "train"),
-            missing="skip" if options.skip_unreadable else "error",
+            missing=missing,
         )
         for split in ("train", "valid", "test")
     )
@@ -88,11 +88,9 @@ def main(options: Namespace) -> None:
         seed=options.seed,
         resume=options.resume,
     )
-    finish_run(output, model, metrics, history, valid_data=valid, test_data=test, workers=options.workers)
+    title = "FAR-AMTN on CelebA" if options.synthetic is None else f"FAR-AMTN on {options.synthetic} drawn faces"
+    finish_run(output, model, metrics, history, title=title, valid_data=valid, test_data=test, workers=options.workers)
 
 
 if __name__ == "__main__":
-    try:
-        main(parse())
-    except (ValueError, OSError, RuntimeError) as error:  # all of ours say what to do
-        sys.exit(f"celeba.py: {error}")
+    run_recipe(main, parse())

@@ -4,7 +4,6 @@ python examples/lfwa.py --root path/to/lfwa
 python examples/lfwa.py --root path/to/lfwa --start-from runs/celeba/model
 """
 
-import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from accelerate.utils import set_seed
 from mtattn import FARAMTN, DWSLoss
 from mtattn.data import CELEBA_GROUPS, LFWA, CelebA, SyntheticFaces, image_transform, skip_unreadable
 from mtattn.metrics import AttributeMetrics, train_rates
-from mtattn.recipes import finish_run, open_run, recipe_parser
+from mtattn.recipes import finish_run, open_run, recipe_parser, run_recipe
 from mtattn.training import fit
 
 
@@ -101,11 +100,9 @@ def main(options: Namespace) -> None:
         seed=options.seed,
         resume=options.resume,
     )
-    finish_run(output, model, metrics, history, valid_data=valid, test_data=test, workers=options.workers)
+    title = "FAR-AMTN on LFWA" if options.synthetic is None else f"FAR-AMTN on {options.synthetic} drawn faces"
+    finish_run(output, model, metrics, history, title=title, valid_data=valid, test_data=test, workers=options.workers)
 
 
 if __name__ == "__main__":
-    try:
-        main(parse())
-    except (ValueError, OSError, RuntimeError) as error:  # all of ours say what to do
-        sys.exit(f"lfwa.py: {error}")
+    run_recipe(main, parse())

@@ -3,8 +3,9 @@
 import json
 import platform
 import shutil
+import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, BooleanOptionalAction, Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from mtattn.data.images import read_image
 from mtattn.metrics import AttributeMetrics
 from mtattn.models import FARAMTN
 from mtattn.report import FaceExample, write_metrics, write_report
-from mtattn.training import evaluate
+from mtattn.training import TrainingDiverged, evaluate
 
 with needed_by("mtattn.recipes", extra="recipes"):
     from torchvision.transforms import v2
@@ -78,6 +79,19 @@ def recipe_parser(description: str, *, synthetic: bool = True) -> ArgumentParser
     return parser
 
 
+def run_recipe(main: Callable[[Namespace], None], options: Namespace) -> None:
+    """Run a recipe so that an error of the user's ends in one line that says what to do, not in a traceback."""
+    program = Path(sys.argv[0]).name
+    try:
+        main(options)
+    except KeyboardInterrupt:
+        sys.exit(f"{program}: stopped. The checkpoints are kept; go on after the last whole epoch with --resume.")
+    except (ValueError, OSError, ImportError, TrainingDiverged) as error:
+        text = str(error)
+        in_worker = "in DataLoader worker" in text  # then torch put the worker's traceback around our one line
+        sys.exit(f"{program}: {text.strip().splitlines()[-1].partition(': ')[2] if in_worker else text}")
+
+
 def open_run(options: Namespace) -> Path:
     """Make the output folder, or find out that it may be used, and note the settings there.
 
@@ -112,6 +126,7 @@ def finish_run(
     metrics: AttributeMetrics,
     history: list[dict[str, Any]],
     *,
+    title: str,
     valid_data: AttributeImages,
     test_data: AttributeImages,
     batch_size: int = 256,
@@ -132,7 +147,7 @@ def finish_run(
     write_metrics(output, results, model.groups)
     write_report(
         output / "report.html",
-        title=output.name,
+        title=title,
         metrics=results,
         history=history,
         groups=model.groups,

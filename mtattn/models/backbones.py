@@ -25,6 +25,7 @@ class Backbone:
         shared: From that map to one with ``out_channels``, shared by all groups.
         channels: Channels that the trunk returns.
         out_channels: Channels that the shared module returns.
+        size: Height and width of the images that the backbone was made for.
         mean: What the backbone expects to be subtracted from each colour in [0, 1].
         std: What it expects each colour to be divided by.
     """
@@ -33,6 +34,7 @@ class Backbone:
     shared: nn.Module
     channels: int
     out_channels: int
+    size: list[int]
     mean: list[float]
     std: list[float]
 
@@ -128,11 +130,13 @@ def build_backbone(
         _check_stages(name, drop_stages, _num_stages(model))
     shared = cut(model, drop_stages) if cut else None
     trunk = FeatureMap(model, whole=cut is None)
-    features = _run(trunk, _example(model, options or {}))
+    height, width = _image_size(model, options or {})
+    sides = (height, width) if model.pretrained_cfg.get("fixed_input_size") else (128, 128)  # what is fast enough
+    features = _run(trunk, torch.zeros(1, (options or {}).get("in_chans", 3), *sides))
     shared = FreshBottleneck(features.shape[1]) if shared is None else shared
     out_channels = _run(shared, features).shape[1]
     mean, std = (list(model.pretrained_cfg[key]) for key in ("mean", "std"))
-    return Backbone(trunk, shared, features.shape[1], out_channels, mean, std)
+    return Backbone(trunk, shared, features.shape[1], out_channels, [height, width], mean, std)
 
 
 def load_backbone_weights(model: nn.Module, file: Path) -> None:
@@ -199,12 +203,10 @@ def _create(name: str, pretrained: bool, options: Mapping[str, Any]) -> nn.Modul
         ) from error
 
 
-def _example(model: Any, options: Mapping[str, Any]) -> Float[Tensor, "batch color height width"]:
-    config = model.pretrained_cfg
-    sides = config["input_size"][1:] if config.get("fixed_input_size") else (128, 128)
-    size = options.get("img_size", sides)
+def _image_size(model: Any, options: Mapping[str, Any]) -> tuple[int, int]:
+    size = options.get("img_size", model.pretrained_cfg["input_size"][1:])
     height, width = (size, size) if isinstance(size, int) else size
-    return torch.zeros(1, options.get("in_chans", 3), height, width)
+    return height, width
 
 
 @torch.no_grad()

@@ -161,7 +161,7 @@ class FARAMTN(
             "drop_stages": drop_stages,
             "own_shared": shared is not None,
         }
-        model.config["image"] = {"mean": backbone.mean, "std": backbone.std}
+        model.config["image"] = {"size": backbone.size, "mean": backbone.mean, "std": backbone.std}
         return model
 
     def forward(self, images: Float[Tensor, "batch color height width"]) -> Float[Tensor, "batch attribute"]:

@@ -1,0 +1,265 @@
+"""The programs in examples/ run end to end, and say clearly what they cannot do."""
+
+import csv
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mtattn import FARAMTN
+from mtattn.data import CELEBA_ATTRIBUTES, CELEBA_GROUPS, SyntheticFaces
+
+pytestmark = pytest.mark.recipe
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SMALL = ["--epochs=1", "--batch-size=16", "--image-size=32", "--drop-stages=2", "--workers=0"]
+SCORES = ["mean_accuracy", "mean_balanced_accuracy", "mean_f1", "mean_average_precision", "majority_accuracy"]
+ATTRIBUTE_SCORES = ["accuracy", "balanced_accuracy", "f1", "average_precision", "majority_accuracy"]
+
+
+def run(name, *arguments):
+    """Run an example in this process, as ``python examples/name.py arguments`` would."""
+    spec = importlib.util.spec_from_file_location("__main__", EXAMPLES / f"{name}.py")
+    before, sys.argv = sys.argv, [f"examples/{name}.py", *map(str, arguments)]
+    try:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    finally:
+        sys.argv = before
+
+
+def refused(name, *arguments):
+    with pytest.raises(SystemExit) as stopped:
+        run(name, *arguments)
+    assert stopped.value.code not in (0, None)
+    return str(stopped.value.code)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a finished run of celeba.py, in "celeba", and the drawn faces that it was trained on."""
+    folder = tmp_path_factory.mktemp("runs")
+    run("celeba", "--synthetic", 60, "--output", folder / "celeba", *SMALL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def faces(place):
+    return place / "synthetic-60-seed-0"
+
+
+@pytest.fixture
+def lfwa_root(tmp_path):
+    lfwa = pytest.importorskip("test_data_lfwa")
+    labels = np.random.default_rng(0).integers(0, 2, (len(lfwa.NAMES), 40)).tolist()
+    lfwa.write_labels(tmp_path, labels=labels, attributes=[name.replace("_", " ") for name in CELEBA_ATTRIBUTES])
+    lfwa.write_indices(tmp_path)
+    for name in lfwa.NAMES:
+        path = tmp_path / "lfw" / name.replace("\\", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40)).save(path)
+    return tmp_path
+
+
+def in_range(scores, names):
+    return all(scores[name] is None or 0 <= scores[name] <= 1 for name in names)
+
+
+def test_a_run_leaves_metrics_model_checkpoints_and_report(place):
+    names = sorted(path.name for path in (place / "celeba").iterdir())
+    assert names == ["checkpoints", "metrics.csv", "metrics.json", "model", "report.html", "settings.json"]
+    assert "FAR-AMTN on 60 drawn faces" in (place / "celeba/report.html").read_text()
+
+
+def test_metrics_json_holds_what_was_promised(place):
+    metrics = json.loads((place / "celeba/metrics.json").read_text())
+    assert list(metrics) == ["test", "valid", "settings", "versions"]
+    groups = CELEBA_GROUPS.only(SyntheticFaces.attributes)
+    for split in ("test", "valid"):
+        assert in_range(metrics[split], SCORES)
+        assert list(metrics[split]["attributes"]) == list(groups.attributes)
+        assert list(metrics[split]["groups"]) == list(groups)
+        for row in (*metrics[split]["attributes"].values(), *metrics[split]["groups"].values()):
+            assert set(row) == set(ATTRIBUTE_SCORES)
+            assert in_range(row, ATTRIBUTE_SCORES)
+    assert metrics["settings"]["epochs"] == 1
+    assert set(metrics["versions"]) >= {"mtattn", "torch", "timm"}
+
+
+def test_the_saved_model_says_how_it_wants_its_images(place):
+    config = FARAMTN.from_pretrained(place / "celeba/model").config
+    assert config["image"]["size"] == [32, 32]
+    assert config["backbone"]["name"] == "resnet18"
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(place):
+    before = (place / "celeba/metrics.json").read_bytes()
+    said = refused("celeba", "--synthetic", 60, "--output", place / "celeba", *SMALL)
+    assert re.search(r"celeba\.py: .*celeba already holds a run; go on with --resume, delete it with --overwrite", said)
+    assert (place / "celeba/metrics.json").read_bytes() == before
+
+
+def test_a_run_resumes_with_its_own_settings_only(place, capsys):
+    said = refused("celeba", "--synthetic", 60, "--output", place / "celeba", *SMALL, "--resume", "--epochs=2")
+    assert "was begun with epochs=1, got 2; a run resumes with the settings it was begun with" in said
+    before = json.loads((place / "celeba/metrics.json").read_text())
+    run("celeba", "--synthetic", 60, "--output", place / "celeba", *SMALL, "--resume")
+    assert "fit: going on from" in capsys.readouterr().out
+    after = json.loads((place / "celeba/metrics.json").read_text())
+    assert (after["test"], after["valid"]) == (before["test"], before["valid"])
+
+
+def test_overwrite_deletes_the_run_and_nothing_else(place, faces, tmp_path):
+    arguments = ["--root", faces, "--output", tmp_path / "run", *SMALL]
+    run("celeba", *arguments)
+    (tmp_path / "run/notes.txt").write_text("mine")
+    run("celeba", *arguments, "--overwrite", "--seed=1")
+    assert (tmp_path / "run/notes.txt").read_text() == "mine"
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["settings"]["seed"] == 1
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(faces, tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    said = refused("celeba", "--root", faces, "--output", tmp_path, *SMALL, "--overwrite")
+    assert f"{tmp_path} is not empty and holds no run, so it is left alone" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_image_stops_the_run_with_its_path_unless_it_may_be_skipped(workers, place, tmp_path):
+    root = tmp_path / "faces"
+    SyntheticFaces(60).write(root)
+    damaged = root / "img_align_celeba/000007.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    arguments = ["--root", root, "--output", tmp_path / "run", *SMALL, "--workers", workers]
+    said = refused("celeba", *arguments)
+    assert said.startswith(f"celeba.py: read_image: cannot read {damaged}: ")
+    assert "--skip-unreadable" in said
+    assert "\n" not in said
+    with pytest.warns(UserWarning, match=r"left out 1 of 48 images because they cannot be read \(.*000007\.jpg\)"):
+        run("celeba", *arguments, "--skip-unreadable")
+    assert (tmp_path / "run/report.html").exists()
+
+
+def test_lfwa_runs_on_the_official_form(lfwa_root, tmp_path):
+    run("lfwa", "--root", lfwa_root, "--output", tmp_path / "run", *SMALL, "--batch-size=8")
+    assert len(json.loads((tmp_path / "run/metrics.json").read_text())["test"]["attributes"]) == 40
+    assert "FAR-AMTN on LFWA" in (tmp_path / "run/report.html").read_text()
+
+
+def test_lfwa_goes_on_from_a_saved_model(place, tmp_path):
+    run("lfwa", "--synthetic", 60, "--start-from", place / "celeba/model", "--output", tmp_path / "run", *SMALL)
+    config = FARAMTN.from_pretrained(tmp_path / "run/model").config
+    assert config == FARAMTN.from_pretrained(place / "celeba/model").config
+
+
+@pytest.mark.parametrize("name", ["celeba", "lfwa"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--root", "no/such/place"], r"(CelebA|LFWA): no folder .*no/such/place; Get ", id="root"),
+        pytest.param(["--synthetic", "5"], "SyntheticFaces: num_faces must be at least 10", id="too few faces"),
+        pytest.param(["--synthetic", "20"], "needs at least one full batch of images, got batch_size=64", id="batch"),
+        pytest.param(
+            ["--synthetic", "20", "--backbone", "resnet81"],
+            "no timm model 'resnet81'; did you mean 'resnet",
+            id="backbone",
+        ),
+        pytest.param(["--synthetic", "20", "--rule", "dvs"], "no rule 'dvs'; did you mean 'dws'", id="rule"),
+        pytest.param(["--synthetic", "20", "--backbone-weights", "no.pth"], "no checkpoint at .*no.pth", id="weights"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line_and_leaves_no_run(arguments, message, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = refused(name, *arguments)
+    assert re.match(rf"{name}\.py: {message}|{name}\.py: .*{message}", said)
+    assert "\n" not in said
+    assert not list(tmp_path.glob("runs/*/model"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param([], "one of the arguments --root --synthetic is required", id="no data"),
+        pytest.param(["--root", ".", "--synthetic"], "not allowed with argument", id="two kinds of data"),
+        pytest.param(
+            ["--synthetic", "--resume", "--overwrite"], "not allowed with argument", id="resume and overwrite"
+        ),
+        pytest.param(["--synthetic", "--epoch-s", "3"], "unrecognized arguments: --epoch-s", id="misspelt"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(arguments, message, capsys):
+    assert refused("celeba", *arguments) == "2"
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["celeba", "lfwa", "predict", "own_attributes"])
+def test_help_explains_every_option(name, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        run(name, "--help")
+    said = capsys.readouterr().out
+    for line in re.findall(r"^  (-.*)$", said, re.MULTILINE):
+        explained_beside = re.search(r"\S  +\S", line)
+        explained_below = re.search(rf"^  {re.escape(line)}\n {{10,}}\S", said, re.MULTILINE)
+        assert explained_beside or explained_below, line
+
+
+class TestPredict:
+    @pytest.fixture
+    def image(self, faces):
+        return faces / "img_align_celeba/000001.jpg"
+
+    def test_prints_a_probability_for_each_attribute_of_each_image(self, place, image, capsys):
+        run("predict", place / "celeba/model", image, image)
+        said = capsys.readouterr().out
+        model = FARAMTN.from_pretrained(place / "celeba/model")
+        for name in model.groups.attributes:
+            assert len(re.findall(rf"^    {name} +\d+\.\d%  (yes|no)$", said, re.MULTILINE)) == 2
+
+    def test_saves_maps_but_never_over_a_file(self, place, image, tmp_path):
+        arguments = [place / "celeba/model", image, "--maps", tmp_path / "maps"]
+        run("predict", *arguments)
+        assert Image.open(tmp_path / "maps/000001.png").width > 500
+        assert "exists already; move it away" in refused("predict", *arguments)
+
+    def test_names_what_is_missing(self, place, image, tmp_path):
+        assert f"no folder {tmp_path}/model" in refused("predict", tmp_path / "model", image)
+        said = refused("predict", place / "celeba/model", tmp_path / "face.jpg")
+        assert f"cannot read {tmp_path}/face.jpg: the file is missing" in said
+
+
+class TestOwnAttributes:
+    @pytest.fixture
+    def labels(self, tmp_path):
+        rows = [[f"{index:06d}.jpg", index % 2, "" if index % 3 else 1] for index in range(1, 61)]
+        with (tmp_path / "labels.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([["file", "Odd", "Third"], *rows])
+        return tmp_path / "labels.csv"
+
+    def test_trains_a_model_that_predict_understands(self, labels, faces, tmp_path, capsys):
+        images, output = faces / "img_align_celeba", tmp_path / "own"
+        run("own_attributes", labels, "--images", images, "--output", output, "--epochs=1")
+        assert re.search(r"^Odd: accuracy \d\.\d+, majority 0\.5", capsys.readouterr().out, re.MULTILINE)
+        run("predict", output / "model", images / "000001.jpg")
+        assert "Third" in capsys.readouterr().out
+
+    def test_refuses_other_values_and_an_output_that_is_there(self, labels, faces, tmp_path, capsys):
+        images = faces / "img_align_celeba"
+        assert refused("own_attributes", labels, "--images", images, "--output", tmp_path) == "2"
+        assert "exists already; give another --output" in capsys.readouterr().err
+        labels.write_text("file,Odd\n000001.jpg,yes\n")
+        assert refused("own_attributes", labels, "--images", images, "--output", tmp_path / "own") == "2"
+        assert "is 1, 0 or empty, got {'yes'}" in capsys.readouterr().err
+
+
+def test_an_example_runs_from_any_folder_as_a_program(faces, tmp_path):
+    command = [sys.executable, EXAMPLES / "celeba.py", "--root", faces, *SMALL, "--workers=1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "report: runs/celeba/report.html" in done.stdout
+    assert "Warning" not in done.stderr
