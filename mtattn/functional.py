@@ -169,9 +169,9 @@ def dws_weights(history: LossHistory, *, alpha: float = 1.0) -> Float[Tensor, " 
     """Weigh each task by the fraction of its first loss that is left, ``left^alpha``, scaled to average 1.
 
     Source:
-        mtattn's reading of FAR-AMTN's dynamic weighting strategy; its formula is not public.
+        mtattn's reading of FAR-AMTN's dynamic weighting strategy; its formula is not known to us.
     """
-    return _mean_one(_ratio(history.latest, history.first) ** alpha)
+    return _mean_one(_safe_exp(alpha * _ratio(history.latest, history.first).log()))
 
 
 def equal_weights(history: LossHistory) -> Float[Tensor, " task"]:
@@ -185,9 +185,7 @@ def dwa_weights(history: LossHistory, *, temperature: float = 2.0) -> Float[Tens
     Source:
         dynamic weight average, Liu et al. 2019 (arXiv 1803.10704).
     """
-    scores = _ratio(history.latest, history.previous) / temperature
-    largest = scores.nan_to_num(nan=-torch.inf).amax()  # taken off so that no exponential overflows
-    return _mean_one((scores - largest).exp())
+    return _mean_one(_safe_exp(_ratio(history.latest, history.previous) / temperature))
 
 
 def trend_weights(history: LossHistory) -> Float[Tensor, " task"]:
@@ -226,6 +224,12 @@ def _hash32(numbers: Int[Tensor, " number"]) -> Int[Tensor, " number"]:
 
 def _ratio(now: Float[Tensor, " task"], then: Float[Tensor, " task"]) -> Float[Tensor, " task"]:
     return now.clamp_min(LOSS_FLOOR) / then.clamp_min(LOSS_FLOOR)
+
+
+def _safe_exp(scores: Float[Tensor, " task"]) -> Float[Tensor, " task"]:
+    """Exponentiate up to a common factor, so that nothing overflows and nothing becomes zero."""
+    below_largest = scores - scores.nan_to_num(nan=-torch.inf).amax()
+    return below_largest.clamp_min(-80).exp()
 
 
 def _mean_one(raw: Float[Tensor, " task"]) -> Float[Tensor, " task"]:

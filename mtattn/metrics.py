@@ -117,7 +117,7 @@ class AttributeMetrics(Metric):
         """Score everything since the last ``reset``.
 
         Returns:
-            Plain floats in [0, 1] or NaN: ``mean_accuracy``, ``mean_balanced_accuracy``, ``mean_f1``,
+            Plain floats in [0, 1] or NaN. There are ``mean_accuracy``, ``mean_balanced_accuracy``, ``mean_f1``,
             ``mean_average_precision``, ``majority_accuracy``, and under ``attributes`` and ``groups``, by name,
             ``accuracy``, ``balanced_accuracy``, ``f1``, ``average_precision``, ``majority_accuracy``; a group's are
             the means over its attributes.

@@ -21,7 +21,7 @@ class WSGSA(nn.Module):
         channels: Channels of the input.
         num_groups: Number of attribute groups.
         reduction: The gates' hidden layer has ``channels / reduction`` units.
-        shared: The module f that all groups share: (b, channels, *s) to (b, out_channels, *s2). None: the identity.
+        shared: The module f of all groups: ``(b, channels, *s)`` to ``(b, out_channels, *s2)``; None is the identity.
         out_channels: Channels that ``shared`` returns; None means as many as it gets.
         spatial: Whether each group also weighs the positions. A new module weighs them all alike.
         key_channels: Width of the keys and queries that weigh the positions.

@@ -343,6 +343,12 @@ class TestWeights:
         assert (weights >= 0).all() if rule == "trend" else (weights > 0).all()
         torch.testing.assert_close(weights.mean(), torch.tensor(1.0))
 
+    @pytest.mark.parametrize(("rule", "alpha"), [("dwa", 1.0), ("dws", 9.0)])
+    def test_they_stay_positive_where_a_formula_leaves_the_range_of_numbers(self, rule, alpha):
+        weights = weights_after([[0.0078125, 1.0], [2.0, 1e-9]], rule=rule, alpha=alpha)
+        assert (weights > 0).all()
+        assert weights.mean() == 1
+
     @given(PERIODS, ALPHAS, st.sampled_from([0.125, 1024.0, 1e-3, 7.0]))
     def test_dws_does_not_depend_on_a_common_scale_of_the_losses(self, periods, alpha, scale):
         weights = weights_after(periods, alpha=alpha)

@@ -77,7 +77,7 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
 
     @property
     def targets(self) -> Float[Tensor, "image attribute"]:
-        """Every target: 1 where an image has the attribute, 0 where it has not, NaN where nobody knows."""
+        """Every target, 1 where an image has the attribute, 0 where it has not, NaN where nobody knows."""
         return _as_targets(self._labels)
 
     def path(self, index: int) -> Path:

@@ -238,7 +238,7 @@ class FARAMTN(
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: "str | PathLike[str]", **options: Any) -> "FARAMTN":
-        """Load a model from a folder that :meth:`save_pretrained` wrote, or from a Hugging Face Hub repository.
+        """Load a model from a folder that ``save_pretrained`` wrote, or from a Hugging Face Hub repository.
 
         The backbone is built anew from its name and gets its weights from the folder: nothing is fetched for it and
         nothing is unpickled. The model comes in evaluation mode.

@@ -111,7 +111,7 @@ class SyntheticFaces:
 
     @property
     def partition(self) -> Int[np.ndarray, " face"]:
-        """The split of each face: 0 train, 1 valid, 2 test."""
+        """The split of each face, 0 for train, 1 for valid, 2 for test."""
         tenth = self.num_faces // 10
         return np.repeat([0, 1, 2], [self.num_faces - 2 * tenth, tenth, tenth])
 

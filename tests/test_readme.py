@@ -1,0 +1,40 @@
+"""README.md is true: its Python runs, its commands and files exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_its_python_runs_and_trains(block):
+    names = {}
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["loss"].weights.tolist() != [1, 1]
+    assert all(parameter.grad is None for parameter in names["model"].parameters())  # zero_grad was the last
+    assert names["model"](torch.rand(2, 3, 64, 64)).shape == (2, 5)
+
+
+def test_twenty_lines_are_about_twenty():
+    lines = [line for line in BLOCKS[0].splitlines() if line.strip()]
+    assert len(lines) <= 24
+
+
+def test_it_holds_the_two_commands_that_ci_runs():
+    commands = re.findall(r"^pip install -e .*&&.*$", README, re.MULTILINE)
+    assert [command.partition(" && ")[2] for command in commands] == ["python examples/celeba.py --synthetic", "pytest"]
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!https?:)([^)]+)\)", README))
+def test_what_it_links_to_is_there(link):
+    assert (ROOT / link).exists()
+
+
+@pytest.mark.parametrize("program", sorted(set(re.findall(r"(?:examples|benchmarks)/\w+\.py", README))))
+def test_the_programs_it_names_are_there(program):
+    assert (ROOT / program).is_file()
