@@ -25,7 +25,7 @@ autodoc_inherit_docstrings = False  # else nn.Module's docstring stands where ou
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 napoleon_use_ivar = True  # else fields of a dataclass are listed twice
-autodoc_default_options = {"members": True, "undoc-members": False}
+autodoc_default_options = {"members": True, "exclude-members": "extra_repr, train"}
 python_maximum_signature_line_length = 90
 add_module_names = False
 
