@@ -13,7 +13,7 @@ from accelerate.utils import set_seed
 from mtattn import FARAMTN, DWSLoss
 from mtattn.data import CELEBA_ATTRIBUTES, CELEBA_GROUPS, CelebA, SyntheticFaces, image_transform, skip_unreadable
 from mtattn.metrics import AttributeMetrics, train_rates
-from mtattn.recipes import finish_run, open_run, recipe_parser, run_recipe
+from mtattn.recipes import check_output, finish_run, open_output, recipe_parser, run_recipe, size_options
 from mtattn.training import fit
 
 
@@ -33,7 +33,7 @@ def parse() -> Namespace:
 
 
 def main(options: Namespace) -> None:
-    output = open_run(options)
+    output = check_output(options)
     root, missing = options.root, "skip" if options.skip_unreadable else "error"
     if options.synthetic is not None:  # the files lie in CelebA's own layout, so everything below is the same
         root = output.parent / f"synthetic-{options.synthetic}-seed-{options.seed}"
@@ -47,6 +47,7 @@ def main(options: Namespace) -> None:
         groups,
         pretrained=options.pretrained,
         backbone_weights=options.backbone_weights,
+        backbone_options=size_options(options),
         drop_stages=options.drop_stages,
         spatial=options.spatial,
     ).to(memory_format=torch.channels_last)  # the faster layout for convolutions, on CPUs and GPUs
@@ -72,6 +73,7 @@ def main(options: Namespace) -> None:
         )
     )
     metrics = AttributeMetrics(groups, train_rates(train.targets))
+    open_output(options)  # only now, when everything else is known to be right
     history = fit(
         model,
         loss,

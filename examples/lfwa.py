@@ -13,7 +13,7 @@ from accelerate.utils import set_seed
 from mtattn import FARAMTN, DWSLoss
 from mtattn.data import CELEBA_GROUPS, LFWA, CelebA, SyntheticFaces, image_transform, skip_unreadable
 from mtattn.metrics import AttributeMetrics, train_rates
-from mtattn.recipes import finish_run, open_run, recipe_parser, run_recipe
+from mtattn.recipes import check_output, finish_run, open_output, recipe_parser, run_recipe, size_options
 from mtattn.training import fit
 
 
@@ -47,6 +47,7 @@ def build_model(options: Namespace) -> FARAMTN:
         groups,
         pretrained=options.pretrained,
         backbone_weights=options.backbone_weights,
+        backbone_options=size_options(options),
         drop_stages=options.drop_stages,
         spatial=options.spatial,
     )
@@ -55,7 +56,7 @@ def build_model(options: Namespace) -> FARAMTN:
 
 
 def main(options: Namespace) -> None:
-    output = open_run(options)
+    output = check_output(options)
     data, root = LFWA, options.root
     if options.synthetic is not None:  # drawn faces lie in CelebA's layout
         data, root = CelebA, output.parent / f"synthetic-{options.synthetic}-seed-{options.seed}"
@@ -84,6 +85,7 @@ def main(options: Namespace) -> None:
         )
     )
     metrics = AttributeMetrics(groups, train_rates(train.targets))
+    open_output(options)  # only now, when everything else is known to be right
     history = fit(
         model,
         loss,

@@ -76,9 +76,8 @@ def gate_mean(
     if positions is None:
         return gates * reduce(shared, "batch channel ... -> batch 1 channel", "mean")
     flat = rearrange(shared, "batch channel ... -> batch channel (...)")
-    weights = rearrange(positions, "batch group ... -> batch group (...)")
-    total = einsum(weights, flat, "batch group space, batch channel space -> batch group channel")
-    return gates * total / prod(shared.shape[2:])
+    shares = rearrange(positions, "batch group ... -> batch group (...)") / prod(shared.shape[2:])
+    return gates * einsum(shares, flat, "batch group space, batch channel space -> batch group channel")
 
 
 def channel_linear(
@@ -210,7 +209,7 @@ def random_weights(draw: Int[Tensor, ""], num_tasks: int) -> Float[Tensor, " tas
         random loss weighting, Lin et al. 2022 (arXiv 2111.10603): the control that every rule has to beat.
     """
     counters = draw * (2 * num_tasks) + torch.arange(2 * num_tasks, device=draw.device)
-    radius, angle = ((_hash32(counters) + 0.5) / 2**32).chunk(2)
+    radius, angle = ((_hash32(counters).float() + 0.5) / 2**32).chunk(2)
     normal = (-2 * radius.log()).sqrt() * (2 * torch.pi * angle).cos()
     return num_tasks * normal.softmax(dim=0)
 
@@ -223,7 +222,9 @@ def _hash32(numbers: Int[Tensor, " number"]) -> Int[Tensor, " number"]:
 
 
 def _ratio(now: Float[Tensor, " task"], then: Float[Tensor, " task"]) -> Float[Tensor, " task"]:
-    return now.clamp_min(LOSS_FLOOR) / then.clamp_min(LOSS_FLOOR)
+    """Divide losses; one below zero has no fraction that is left, so there is no ratio: NaN."""
+    ratio = now.clamp_min(LOSS_FLOOR) / then.clamp_min(LOSS_FLOOR)
+    return ratio.where((now >= 0) & (then >= 0), torch.nan)
 
 
 def _safe_exp(scores: Float[Tensor, " task"]) -> Float[Tensor, " task"]:

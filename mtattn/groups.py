@@ -15,7 +15,7 @@ class AttributeGroups(Mapping[str, tuple[str, ...]]):
         groups: The attribute names of each group, groups and attributes in the order that they shall have.
 
     Raises:
-        ValueError: There is no group, a group is empty, or an attribute stands twice.
+        ValueError: There is no group, a group is empty or has no order, or an attribute stands twice.
 
     Example:
         >>> groups = AttributeGroups({"eyes": ["Eyeglasses"], "mouth": ["Smiling", "Big_Lips"]})
@@ -126,6 +126,11 @@ def _checked_group(name: str, attributes: Sequence[str]) -> tuple[str, ...]:
         raise ValueError(
             f"AttributeGroups: a group is a list of attribute names, "
             f"got the string {attributes!r} for {name!r}; write [{attributes!r}]."
+        )
+    if not isinstance(attributes, Sequence):
+        raise ValueError(
+            f"AttributeGroups: a group is a list of attribute names, because their order decides the columns, "
+            f"got a {type(attributes).__name__} for {name!r}."
         )
     if len(attributes) == 0:
         raise ValueError(f"AttributeGroups: a group needs at least one attribute, got none for {name!r}.")

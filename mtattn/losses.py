@@ -6,9 +6,10 @@ from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
 from mtattn import functional
+from mtattn._state import Float32State
 from mtattn.functional import LossHistory
 from mtattn.groups import AttributeGroups, check_known
 
@@ -16,20 +17,7 @@ RuleName = Literal["dws", "equal", "dwa", "trend", "random"]
 Rule = Callable[[LossHistory], Tensor]
 
 
-class _Float32State(nn.Module):
-    """A module whose state stays in float32 wherever it moves: ``.half()`` must not round a history."""
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "_Float32State":
-        before = dict(self._buffers)
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name, buffer in before.items():
-            moved = self._buffers[name]
-            if buffer is not None and moved is not None and moved.dtype != buffer.dtype:
-                self._buffers[name] = buffer.to(moved.device)
-        return self
-
-
-class DynamicWeighting(_Float32State):
+class DynamicWeighting(Float32State):
     """Weigh the losses of several tasks, and set the weights anew at the end of each period.
 
     While training it remembers each task's losses. :meth:`step` closes the period: the rule looks at the *unweighted*
@@ -40,7 +28,7 @@ class DynamicWeighting(_Float32State):
         num_tasks: Number of tasks.
         rule: "dws" (loss left), "equal", "dwa" (Liu 2019), "trend" (He 2017), "random" (drawn at each call, Lin 2022),
             or a function from :class:`~mtattn.functional.LossHistory` to one positive number a task; the weights are
-            these, scaled to average 1. A task for which it returns NaN keeps its weight.
+            these, scaled to average 1. A task for which it returns NaN or a negative number keeps its weight.
         alpha: For "dws": how strongly the weights follow the loss that is left, at least 0; 0 gives equal weights.
         seed: For "random": which random weights.
         device: Device of the state.
@@ -112,7 +100,8 @@ class DynamicWeighting(_Float32State):
         """Compute the weighted mean of the losses and, while training, remember them.
 
         Args:
-            losses: Each task's loss in this batch. One that is not finite is part of the mean but not remembered.
+            losses: Each task's loss in this batch, at least 0; "dws" and "dwa" leave the weight of a task alone whose
+                loss is negative. One that is not finite is part of the mean but not remembered.
             counts: How many labels each loss is the mean of: its share in the mean and in the history. A task with
                 count 0 is absent, whatever its loss. None counts every task alike.
         """
@@ -121,9 +110,15 @@ class DynamicWeighting(_Float32State):
                 f"DynamicWeighting: expects {self.num_tasks} losses in one tensor, got shape {tuple(losses.shape)}."
             )
         counts = torch.ones_like(losses) if counts is None else counts
+        if counts.shape != losses.shape:
+            raise ValueError(
+                f"DynamicWeighting: counts has one number for each of {self.num_tasks} losses, "
+                f"got shape {tuple(counts.shape)}."
+            )
         if self.training:
             self._remember(losses.detach(), counts)
-        shares = counts / counts.sum().clamp_min(1)
+        total = counts.sum()
+        shares = counts / total.where(total > 0, 1)
         return (self.weights * shares * losses.where(counts > 0, 0)).sum()
 
     @torch.no_grad()
@@ -157,14 +152,19 @@ class DynamicWeighting(_Float32State):
             self.weights.copy_(functional.random_weights(self._draws, self.num_tasks))
 
     def _set_weights(self, proposed: Float[Tensor, " task"], seen: Tensor) -> None:
-        moves = seen & proposed.isfinite() & (self.rule != "random")
+        if not isinstance(proposed, Tensor) or proposed.shape != self.weights.shape:
+            raise ValueError(
+                f"DynamicWeighting: a rule returns a tensor with one number for each of {self.num_tasks} tasks, "
+                f"got {getattr(proposed, 'shape', type(proposed).__name__)}."
+            )
+        moves = seen & proposed.isfinite() & (proposed >= 0) & (self.rule != "random")
         to_share = torch.where(moves, self.weights, 0).sum()  # what the others keep is theirs: the mean stays 1
         raw = torch.where(moves, proposed, 0)
         moved = raw / raw.sum() * to_share
         self.weights.copy_(torch.where(moves & (raw.sum() > 0), moved, self.weights))
 
 
-class DWSLoss(_Float32State):
+class DWSLoss(Float32State):
     """Binary cross-entropy over attributes in groups, the groups weighted so that they converge together.
 
     The total is the sum over groups of (labels in the group / labels) * weight * the group's mean loss. With equal
@@ -180,7 +180,8 @@ class DWSLoss(_Float32State):
         device: Device of the state.
 
     Raises:
-        ValueError: ``pos_weight`` has another number of attributes or names an unknown one, or a rule option is wrong.
+        ValueError: ``pos_weight`` has another number of attributes, names an unknown one or is not positive, or a rule
+            option is wrong.
 
     Example:
         >>> groups = AttributeGroups({"eyes": ["Eyeglasses"], "mouth": ["Smiling", "Big_Lips"]})
@@ -285,9 +286,12 @@ def _pos_weight_tensor(
     if isinstance(pos_weight, Mapping):
         check_known("DWSLoss", "attribute", pos_weight, groups.attributes)
         pos_weight = torch.tensor([float(pos_weight.get(name, 1)) for name in groups.attributes])
+    pos_weight = torch.as_tensor(pos_weight, dtype=torch.float32, device=device)
     if pos_weight.shape != (len(groups.attributes),):
         raise ValueError(
             f"DWSLoss: pos_weight has one number for each of {len(groups.attributes)} attributes, "
             f"got shape {tuple(pos_weight.shape)}."
         )
-    return torch.as_tensor(pos_weight, dtype=torch.float32, device=device).clone()
+    if not (pos_weight.isfinite() & (pos_weight > 0)).all():
+        raise ValueError(f"DWSLoss: pos_weight is positive and finite, got {pos_weight.tolist()}.")
+    return pos_weight.clone()

@@ -78,6 +78,7 @@ class AttributeMetrics(Metric):
     def __init__(self, groups: AttributeGroups, train_rates: Float[Tensor, " attribute"]) -> None:
         super().__init__()
         num_attributes = len(groups.attributes)
+        train_rates = torch.as_tensor(train_rates)
         if tuple(train_rates.shape) != (num_attributes,):
             raise ValueError(
                 f"AttributeMetrics: train_rates holds one rate an attribute, "

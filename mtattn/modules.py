@@ -116,7 +116,7 @@ class WSGSA(nn.Module):
         """Compute how much each group looks at each position of f(x); averages to 1, all ones without ``spatial``."""
         shared = self._share(x)
         positions = self._positions(shared)
-        return shared.new_ones(len(shared), self.num_groups, *shared.shape[2:]) if positions is None else positions
+        return shared.new_ones(shared.shape[0], self.num_groups, *shared.shape[2:]) if positions is None else positions
 
     def forward(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch group out *new_space"]:
         """Compute the features of each group at every position of f(x)."""

@@ -1,6 +1,7 @@
 """What the programs in ``examples/`` share: their options, the folder of a run, and how a run ends."""
 
 import json
+import os
 import platform
 import shutil
 import sys
@@ -92,32 +93,47 @@ def run_recipe(main: Callable[[Namespace], None], options: Namespace) -> None:
         sys.exit(f"{program}: {text.strip().splitlines()[-1].partition(': ')[2] if in_worker else text}")
 
 
-def open_run(options: Namespace) -> Path:
-    """Make the output folder, or find out that it may be used, and note the settings there.
+def check_output(options: Namespace) -> Path:
+    """Find out whether the output folder may be used, and change nothing.
 
     Raises:
         ValueError: The folder holds a run and neither ``resume`` nor ``overwrite`` was asked for, the settings differ
-            from those of the run to resume, or the folder holds something else.
+            from those of the run to resume, the folder holds something else, or there are several processes.
     """
     output: Path = options.output
-    settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if num_processes > 1:
+        raise ValueError(f"a recipe runs in one process, got WORLD_SIZE={num_processes}; start it with python.")
     before = output / SETTINGS_FILE
     was_ours = before.is_file()
     if was_ours and any((output / name).exists() for name in (*RUN_FILES, *RUN_FOLDERS)):
         if options.resume:
-            _check_same_settings(json.loads(before.read_text(encoding="utf-8")), settings, output)
-        elif options.overwrite:
-            _delete_run(output)
-        else:
+            _check_same_settings(json.loads(before.read_text(encoding="utf-8")), _settings(options), output)
+        elif not options.overwrite:
             raise ValueError(
                 f"{output} already holds a run; go on with --resume, delete it with --overwrite, "
                 f"or give another --output."
             )
     elif not was_ours and output.exists() and any(output.iterdir()):
         raise ValueError(f"{output} is not empty and holds no run, so it is left alone; give another --output.")
-    output.mkdir(parents=True, exist_ok=True)
-    before.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     return output
+
+
+def open_output(options: Namespace) -> None:
+    """Make the output folder, delete what ``overwrite`` says, and note the settings; call it when all else is ready."""
+    if options.overwrite:
+        _delete_run(options.output)
+    options.output.mkdir(parents=True, exist_ok=True)
+    settings = json.dumps(_settings(options), indent=2)
+    (options.output / SETTINGS_FILE).write_text(settings + "\n", encoding="utf-8")
+
+
+def size_options(options: Namespace) -> dict[str, Any]:
+    """Tell a backbone that is made for one image size, such as a ViT, which size it gets."""
+    with needed_by("mtattn.recipes", extra="recipes"):
+        import timm  # noqa: PLC0415
+    config = timm.get_pretrained_cfg(options.backbone, allow_unregistered=True)
+    return {"img_size": options.image_size} if config is not None and config.fixed_input_size else {}
 
 
 def finish_run(
@@ -204,6 +220,10 @@ def _evenly_spaced(length: int, count: int) -> list[int]:
 def _versions() -> dict[str, str]:
     packages = ("mtattn", "torch", "timm", "torchmetrics", "accelerate")
     return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+
+
+def _settings(options: Namespace) -> dict[str, Any]:
+    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
 
 
 def _check_same_settings(before: Mapping[str, Any], now: Mapping[str, Any], output: Path) -> None:

@@ -132,6 +132,7 @@ def test_its_other_methods_export_with_any_batch_size(case, name):
     [
         pytest.param(WSGSA(16, 3, spatial=True), id="spatial"),
         pytest.param(WSGSA(16, 3, shared=nn.Conv2d(16, 8, 3), out_channels=8), id="shared"),
+        pytest.param(WSGSA(16, 3), id="plain"),
     ],
 )
 def test_wsgsa_exports_with_any_size_of_space(module, name):

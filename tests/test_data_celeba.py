@@ -433,12 +433,26 @@ def test_a_camera_picture_is_turned_upright(tmp_path):
             r"labels have a row for each image .*, got shape \(1, 2\) for 1 images and 3 attributes",
         ),
         ([[1, -1, 0.5]], r"a label is 1 \(yes\), -1 \(no\) or 0 \(unlabelled\), got"),
+        ([[1, 0, 1]], "-1 says that an image lacks an attribute and 0 that nobody knows, got no -1; write -1 for 0"),
+        ([[True, False, True]], "-1 says that an image lacks an attribute"),
     ],
-    ids=["shape", "value"],
+    ids=["shape", "value", "0 for no", "truth values"],
 )
 def test_own_data_with_wrong_labels_is_refused(root, labels, message):
     with pytest.raises(ValueError, match=f"AttributeImages: {message}"):
         AttributeImages(root / "img_align_celeba", NAMES[:1], np.array(labels), ATTRIBUTES)
+
+
+@pytest.mark.parametrize(
+    ("names", "attributes", "message"),
+    [
+        (["a.jpg", "b.jpg"], ["Smiling", "Smiling"], "attribute names are unique, got 'Smiling' 2 times"),
+        (["a.jpg", "a.jpg"], ["Smiling", "Young"], r"image names are unique, got 'a\.jpg' 2 times"),
+    ],
+)
+def test_own_data_with_a_name_twice_is_refused(tmp_path, names, attributes, message):
+    with pytest.raises(ValueError, match=f"AttributeImages: {message}"):
+        AttributeImages(tmp_path, names, [[1, -1], [-1, 1]], attributes)
 
 
 def test_own_data_may_lie_in_folders_with_any_name(tmp_path):

@@ -123,6 +123,27 @@ def test_overwrite_deletes_the_run_and_nothing_else(place, faces, tmp_path):
     assert json.loads((tmp_path / "run/metrics.json").read_text())["settings"]["seed"] == 1
 
 
+def test_overwrite_deletes_nothing_before_the_new_run_can_begin(place, faces, tmp_path):
+    run("celeba", "--root", faces, "--output", tmp_path / "run", *SMALL)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    for wrong in (["--root", tmp_path / "nowhere"], ["--root", faces, "--rule", "dvs"]):
+        refused("celeba", *wrong, "--output", tmp_path / "run", *SMALL, "--overwrite")
+        assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_several_processes_are_refused(faces, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    said = refused("celeba", "--root", faces, "--output", tmp_path / "run", *SMALL)
+    assert "a recipe runs in one process, got WORLD_SIZE=2" in said
+
+
+def test_a_backbone_made_for_one_image_size_gets_the_size_asked_for(faces, tmp_path):
+    vit = ["--backbone=vit_tiny_patch16_224", "--drop-stages=0"]
+    run("celeba", "--root", faces, "--output", tmp_path / "run", *SMALL, *vit)
+    config = FARAMTN.from_pretrained(tmp_path / "run/model").config
+    assert config["backbone"]["options"] == {"img_size": 32}
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(faces, tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     said = refused("celeba", "--root", faces, "--output", tmp_path, *SMALL, "--overwrite")

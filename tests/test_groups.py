@@ -4,6 +4,7 @@ import pickle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 
 from mtattn import AttributeGroups
 from mtattn.groups import check_known
@@ -127,6 +128,13 @@ class TestOnly:
 def test_groups_that_cannot_be_are_refused(groups, message):
     with pytest.raises(ValueError, match=message):
         AttributeGroups(groups)
+
+
+def test_a_group_without_an_order_is_refused():
+    with pytest.raises(
+        (ValueError, TypeCheckError), match=r"order decides the columns, got a set for 'mouth'|'groups'"
+    ):
+        AttributeGroups({"mouth": {"Smiling", "Big_Lips"}})
 
 
 @pytest.mark.parametrize(

@@ -326,6 +326,36 @@ class TestDynamicWeighting:
         ):
             DynamicWeighting(2)(torch.ones(shape))
 
+    @pytest.mark.parametrize("shape", [(1,), (3,)])
+    def test_another_number_of_counts_is_refused(self, shape):
+        with pytest.raises((ValueError, TypeCheckError), match=r"counts has one number for each of 2 losses|'counts'"):
+            DynamicWeighting(2)(torch.ones(2), torch.ones(shape))
+
+    def test_counts_may_be_small_fractions(self):
+        total = DynamicWeighting(2)(torch.tensor([1.0, 4.0]), torch.tensor([0.03, 0.01]))
+        assert total.item() == pytest.approx(1.75)
+
+    @pytest.mark.parametrize("result", [torch.ones(3), torch.tensor(1.0), [1.0, 1.0]], ids=["long", "scalar", "list"])
+    def test_a_rule_that_returns_something_else_is_refused(self, result):
+        weighting = DynamicWeighting(2, rule=lambda _: result)
+        weighting(torch.ones(2))
+        with pytest.raises(ValueError, match="a rule returns a tensor with one number for each of 2 tasks, got"):
+            weighting.step()
+
+    def test_a_rule_never_makes_a_weight_negative(self):
+        weighting = DynamicWeighting(3, rule=lambda _: torch.tensor([-1.0, 1.0, 3.0]))
+        weighting(torch.ones(3))
+        weighting.step()
+        assert weighting.weights.tolist() == [1, 0.5, 1.5]
+
+    @pytest.mark.parametrize("rule", ["dws", "dwa"])
+    def test_a_task_with_a_negative_loss_keeps_its_weight(self, rule):
+        weighting = DynamicWeighting(3, rule=rule)
+        for losses in ([0.5, 1.0, 1.0], [-0.5, 0.5, 0.9]):
+            run_period(weighting, losses)
+        assert weighting.weights[0] == 1
+        assert weighting.weights[1] < 1 < weighting.weights[2]
+
 
 class TestDWSLoss:
     @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "pos_weight"])
@@ -549,6 +579,11 @@ class TestDWSLoss:
     def test_a_pos_weight_that_does_not_fit_is_refused(self, pos_weight, message):
         with pytest.raises(ValueError, match=message):
             DWSLoss(GROUPS, pos_weight=pos_weight)
+
+    @pytest.mark.parametrize("value", [0.0, -1.0, NAN, math.inf])
+    def test_a_pos_weight_that_is_not_positive_and_finite_is_refused(self, value):
+        with pytest.raises(ValueError, match="DWSLoss: pos_weight is positive and finite, got"):
+            DWSLoss(GROUPS, pos_weight={"Bags": value})
 
     def test_an_unknown_rule_is_refused_with_the_nearest_names(self):
         with pytest.raises(

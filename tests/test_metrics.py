@@ -353,3 +353,8 @@ class TestErrors:
             (ValueError, TypeCheckError), match=r"targets \(4, 5\) for 6 attributes|parameter 'targets'"
         ):
             metrics.update(torch.zeros(4, 6), torch.zeros(4, 5))
+
+
+def test_rates_may_be_a_list():
+    groups = AttributeGroups({"eyes": ["Eyeglasses"], "mouth": ["Smiling"]})
+    assert AttributeMetrics(groups, [0.1, 0.9]).majority.tolist() == [False, True]

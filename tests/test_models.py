@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import socket
+from pathlib import Path
 
 import pytest
 import reference
@@ -214,6 +215,24 @@ class TestBackbones:
         assert [name for name, p in fewer.named_parameters() if p.grad is None] == []
 
     @pytest.mark.parametrize(
+        ("name", "options", "message"),
+        [
+            pytest.param(
+                "resnet18", {"norm_layer": nn.BatchNorm2d}, "backbone_options are saved as JSON", id="no JSON"
+            ),
+            pytest.param(
+                "resnet18", {"foo": 1}, "'resnet18' does not take these backbone_options: .*foo", id="misspelt"
+            ),
+            pytest.param("resnet18.foo", {}, r"Invalid pretrained tag \(foo\)", id="tag"),
+        ],
+    )
+    @pytest.mark.parametrize("pretrained", [False, True])
+    @pytest.mark.usefixtures("no_network")
+    def test_options_that_cannot_be_are_refused_before_anything_is_fetched(self, name, options, message, pretrained):
+        with pytest.raises(ValueError, match=f"from_timm: {message}"):
+            FARAMTN.from_timm(name, GROUPS, backbone_options=options, pretrained=pretrained)
+
+    @pytest.mark.parametrize(
         ("name", "drop_stages"),
         [
             pytest.param("resnet18", 4, id="all of a ResNet"),
@@ -326,6 +345,19 @@ class TestBackboneWeights:
             ValueError, match=r"weights.pth does not fit ResNet: .* has shape .*, the file has .* in its place"
         ):
             built("resnet50", backbone_weights=tmp_path / "weights.pth")
+
+    def test_of_a_deeper_network_with_the_same_names_are_refused(self, tmp_path):
+        torch.save(timm.create_model("resnet34").state_dict(), tmp_path / "weights.pth")
+        with pytest.raises(
+            ValueError, match=r"weights.pth does not fit ResNet: it has layer1\.2\.conv1\.weight and more"
+        ):
+            built("resnet18", backbone_weights=tmp_path / "weights.pth")
+
+    def test_that_go_on_after_the_classifier_are_refused(self, original, tmp_path):
+        state = {f"theirs.{key}": value for key, value in original.state_dict().items()}
+        torch.save(state | {f"theirs.more.{index}": torch.zeros(2) for index in range(3)}, tmp_path / "weights.pth")
+        with pytest.raises(ValueError, match=r"it has theirs\.more\.0 and more that the model lacks"):
+            built("resnet18", backbone_weights=tmp_path / "weights.pth")
 
     def test_that_end_early_are_refused(self, original, tmp_path):
         state = dict(list(original.state_dict().items())[:-3])
@@ -505,6 +537,61 @@ class TestSaving:
         FARAMTN.from_pretrained(folder).save_pretrained(tmp_path / "again")
         for file in ("config.json", "model.safetensors"):
             assert (tmp_path / "again" / file).read_bytes() == (folder / file).read_bytes()
+
+    def test_what_others_added_to_the_config_stays(self, folder, tmp_path):
+        edit(folder / "config.json", lambda config: config.update(image={"size": [9, 9]}, note="mine"))
+        model = FARAMTN.from_pretrained(folder)
+        assert (model.config["image"], model.config["note"]) == ({"size": [9, 9]}, "mine")
+        custom = small()
+        custom.config["image"] = {"size": [8, 8]}
+        custom.save_pretrained(tmp_path / "custom")
+        trunk = nn.Sequential(nn.Conv2d(3, 16, 4, stride=4), nn.BatchNorm2d(16), nn.ReLU())
+        assert FARAMTN.from_pretrained(tmp_path / "custom", trunk=trunk).config["image"] == {"size": [8, 8]}
+
+    def test_an_option_given_on_loading_is_saved_again(self, folder):
+        model = FARAMTN.from_pretrained(folder, dropout=0.5)
+        assert model.cgff.dropout.p == model.config["dropout"] == 0.5
+
+    def test_other_groups_are_refused(self, folder):
+        with pytest.raises(ValueError, match="the groups belong to the saved model; leave groups= out"):
+            FARAMTN.from_pretrained(folder, groups=EIGHT)
+
+    def test_a_module_used_twice_is_saved_once_and_loaded(self, tmp_path):
+        def build():
+            twice = nn.Conv2d(16, 16, 1)
+            return nn.Sequential(nn.Conv2d(3, 16, 4, stride=4), twice), twice
+
+        trunk, twice = build()
+        model = perturbed(FARAMTN(trunk, 16, GROUPS, shared=twice)).eval()
+        model.save_pretrained(tmp_path)
+        trunk, twice = build()
+        loaded = FARAMTN.from_pretrained(tmp_path, trunk=trunk, shared=twice)
+        assert torch.equal(loaded(IMAGES), model(IMAGES))
+
+    @pytest.mark.usefixtures("no_network")
+    @pytest.mark.parametrize("place", ["runs/model", Path("runs/model"), Path("model"), "~/no/model"])
+    def test_a_missing_folder_is_never_looked_for_on_the_hub(self, place, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        Path("runs").mkdir()
+        with pytest.raises(FileNotFoundError, match=r"FARAMTN\.from_pretrained: no folder .*model"):
+            FARAMTN.from_pretrained(place)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param(lambda config: config.clear(), id="empty"),
+            pytest.param(lambda config: config.pop("groups"), id="no groups"),
+            pytest.param(lambda config: config.pop("out_channels"), id="no channels"),
+            pytest.param(lambda config: config.update(backbone={}), id="nothing of the backbone"),
+            pytest.param(lambda config: config.update(groups=["eyes"]), id="groups as a list"),
+        ],
+    )
+    def test_the_config_of_something_else_is_refused(self, change, folder):
+        edit(folder / "config.json", change)
+        with pytest.raises(
+            ValueError, match=r"FARAMTN\.from_pretrained: (the config of a FARAMTN has|config.json of .* is)"
+        ):
+            FARAMTN.from_pretrained(folder)
 
     def test_a_string_names_a_folder_as_well(self, folder, monkeypatch):
         assert FARAMTN.from_pretrained(str(folder)).groups == GROUPS

@@ -340,3 +340,9 @@ class TestGroupHeads:
     def test_another_size_is_refused_with_both_numbers(self, shape, message):
         with pytest.raises(ValueError, match=message):
             GroupHeads(16, GROUPS)(torch.randn(shape))
+
+
+def test_weighted_positions_do_not_overflow_in_half_precision():
+    wsgsa = WSGSA(16, 2, spatial=True).half()
+    x = torch.full((1, 16, 56, 56), 40.0, dtype=torch.float16)
+    torch.testing.assert_close(wsgsa.pooled(x).float(), wsgsa(x).float().mean((-2, -1)), rtol=5e-3, atol=0)

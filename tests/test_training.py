@@ -1,10 +1,13 @@
 import copy
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from accelerate.state import AcceleratorState
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -45,13 +48,6 @@ def raise_at(read, error):
         return image
 
     return disturb
-
-
-@pytest.fixture(autouse=True)
-def forget_mixed_precision():
-    AcceleratorState._reset_state()
-    yield
-    AcceleratorState._reset_state()
 
 
 def setting(rule="dws"):
@@ -189,6 +185,79 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(value, tmp_path)
 def test_a_loss_that_is_never_finite_says_that_there_is_no_checkpoint(tmp_path):
     with pytest.raises(TrainingDiverged, match=r"epoch 1, step 1 of 3.*There is no checkpoint yet"):
         run(tmp_path, train=Squares(disturb=lambda _, image: image * math.nan))
+
+
+def test_weights_that_the_last_step_spoils_are_not_kept(tmp_path):
+    parts, num_backwards = setting(), [0]
+
+    def spoil(gradient):
+        num_backwards[0] += 1
+        return gradient * math.nan if num_backwards[0] == 6 else gradient
+
+    parts[0].heads.weight.register_hook(spoil)
+    with pytest.raises(TrainingDiverged, match=r"weights are not finite since the end of epoch 2.*epoch-0001"):
+        run(tmp_path, parts)
+    assert not (tmp_path / "checkpoints/epoch-0002").exists()
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 6])
+def test_a_folder_that_holds_another_run_is_left_alone(epochs, tmp_path):
+    run(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"fit: .*checkpoints holds another run; take resume=True, another output"):
+        run(tmp_path, epochs=epochs)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("wrong", ["train", "valid"])
+def test_data_with_columns_in_another_order_are_refused(wrong, tmp_path):
+    data = Squares()
+    data.attributes = ("Never", "Left", "Bright")
+    with pytest.raises(
+        ValueError, match=rf"fit: the columns of {wrong}_data are .*Left, Bright, Never, got Never, Left"
+    ):
+        run(tmp_path, **{wrong: data})
+    with pytest.raises(ValueError, match="evaluate: the columns of data are"):
+        evaluate(setting()[0], data, setting()[3])
+
+
+def test_metrics_of_other_groups_are_refused(tmp_path):
+    model, loss, optimizer, _ = setting()
+    metrics = AttributeMetrics(AttributeGroups({"all": ["a", "b", "c"]}), [0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match="fit: metrics and loss have the same groups"):
+        run(tmp_path, (model, loss, optimizer, metrics))
+
+
+def test_one_process_may_train_and_measure_in_several_precisions(tmp_path):
+    model, _, _, metrics = parts = setting()
+    exact = evaluate(model, Squares(), metrics)
+    assert exact["loss"] != evaluate(model, Squares(), metrics, mixed_precision="bf16")["loss"]
+    run(tmp_path / "bf16", parts, epochs=1, mixed_precision="bf16")
+    run(tmp_path / "float32", setting(), epochs=1)
+
+
+SEVERAL = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from test_training import Squares, run, setting
+parts = setting()
+history = run(sys.argv[2], parts, epochs=2, batch_size=8)
+torch.save([parts[0].state_dict(), parts[1].state_dict()], f"{sys.argv[2]}/{torch.distributed.get_rank()}.pt")
+"""
+
+
+@pytest.mark.recipe
+def test_two_processes_end_with_the_same_weights(tmp_path):
+    (tmp_path / "program.py").write_text(SEVERAL)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
+    command += ["--standalone", tmp_path / "program.py", Path(__file__).parent, tmp_path]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    assert len(list((tmp_path / "checkpoints/epoch-0002").glob("random_states_*.pkl"))) == 2
 
 
 def test_missing_labels_do_not_stop_training(tmp_path):

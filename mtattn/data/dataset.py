@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
@@ -61,6 +62,8 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
         missing: str = "error",
     ) -> None:
         check_known(self._owner, "way to treat missing images", [missing], ("error", "skip"))
+        _check_unique(self._owner, "attribute", attributes)
+        _check_unique(self._owner, "image", np.asarray(names).tolist())
         self.attributes = tuple(attributes) if only is None else _chosen(self._owner, only, attributes)
         self.transform = transform
         self.skipped: tuple[Path, ...] = ()
@@ -181,6 +184,12 @@ def _encoded(names: Shaped[np.ndarray, " image"]) -> Shaped[np.ndarray, " image"
     return names if names.dtype.kind == "S" else np.char.encode(names.astype(str), "utf-8")
 
 
+def _check_unique(owner: str, kind: str, names: Sequence[Any]) -> None:
+    name, count = max(Counter(names).items(), key=lambda item: item[1], default=("", 0))
+    if count > 1:
+        raise ValueError(f"{owner}: {kind} names are unique, got {name!r} {count} times; keep one of them.")
+
+
 def _chosen(owner: str, only: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     if isinstance(only, str) or len(only) == 0:
         raise ValueError(f"{owner}: attributes is a list of at least one attribute name, got {only!r}.")
@@ -201,6 +210,10 @@ def _checked_labels(owner: str, labels: Any, num_images: int, num_attributes: in
         raise ValueError(
             f"{owner}: labels have a row for each image and a column for each attribute, got shape {array.shape} "
             f"for {num_images} images and {num_attributes} attributes."
+        )
+    if array.dtype == bool or ((array == 0).any() and not (array == -1).any()):
+        raise ValueError(
+            f"{owner}: -1 says that an image lacks an attribute and 0 that nobody knows, got no -1; write -1 for 0."
         )
     if not np.isin(array, (-1, 0, 1)).all():
         raise ValueError(f"{owner}: a label is 1 (yes), -1 (no) or 0 (unlabelled), got {np.unique(array)[:5]}.")

@@ -1,5 +1,6 @@
 """Cut a timm backbone into the trunk and the module that WSGSA's groups share."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,10 @@ def build_backbone(
         ValueError: timm has no such model, its checkpoint does not fit, or it has no stages to drop.
         OSError: The pretrained weights could not be fetched.
     """
+    try:
+        json.dumps(options or {})
+    except TypeError as error:
+        raise ValueError(f"from_timm: backbone_options are saved as JSON, got {options}: {error}") from error
     model: Any = _create(name, pretrained, options or {})
     if weights is not None:
         load_backbone_weights(model, Path(weights))
@@ -150,7 +155,11 @@ def load_backbone_weights(model: nn.Module, file: Path) -> None:
     """
     found = _read_tensors(file)
     wanted = {key: tensor for key, tensor in model.state_dict().items() if not key.endswith("num_batches_tracked")}
+    left = [key for key in found if key not in wanted]
+    classifier = [key for key in left if key.startswith(tuple(_classifiers(model)))]
     if not wanted.keys() <= found.keys():  # other names: the same network written by somebody else keeps its order
+        left = list(found)[len(wanted) :]
+        classifier = left if len(left) <= 2 else []  # at most a weight and a bias at the end
         found = dict(zip(wanted, found.values(), strict=False))
     for key, tensor in wanted.items():
         if key not in found or found[key].shape != tensor.shape:
@@ -159,7 +168,17 @@ def load_backbone_weights(model: nn.Module, file: Path) -> None:
                 f"from_timm: {file} does not fit {type(model).__name__}: "
                 f"{key} has shape {tuple(tensor.shape)}, the file has {came} in its place."
             )
+    if len(left) > len(classifier):
+        (unused, *_) = (key for key in left if key not in classifier)
+        raise ValueError(
+            f"from_timm: {file} does not fit {type(model).__name__}: it has {unused} and more that the model lacks."
+        )
     model.load_state_dict({key: found[key] for key in wanted}, strict=False)
+
+
+def _classifiers(model: Any) -> list[str]:
+    names = model.pretrained_cfg.get("classifier") or ()
+    return [f"{name}." for name in ([names] if isinstance(names, str) else names)]
 
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:
@@ -194,7 +213,11 @@ def _create(name: str, pretrained: bool, options: Mapping[str, Any]) -> nn.Modul
         check_known("FARAMTN.from_timm", "timm model", [name], timm.list_models())
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+    except TypeError as error:
+        raise ValueError(f"FARAMTN.from_timm: {name!r} does not take these backbone_options: {error}") from error
     except Exception as error:
+        if "pretrained tag" in str(error):
+            raise ValueError(f"FARAMTN.from_timm: {error}") from error
         if not pretrained:
             raise
         raise OSError(

@@ -231,10 +231,10 @@ class FARAMTN(
             new 0.001 0.05
             new, no decay 0.001 0.0
         """
-        backbone = ["trunk."]
-        if not self.config.get("backbone", {"own_shared": True})["own_shared"]:
-            backbone += [] if isinstance(self.wsgsa.shared, FreshBottleneck) else ["wsgsa.shared."]
-        return sort_parameters(self, backbone, learning_rate, trunk_factor * learning_rate, weight_decay)
+        own_shared = self.config.get("backbone", {"own_shared": True})["own_shared"]
+        new_shared = own_shared or isinstance(self.wsgsa.shared, FreshBottleneck)
+        trunk = ["trunk."] if new_shared else ["trunk.", "wsgsa.shared."]
+        return sort_parameters(self, trunk, learning_rate, trunk_factor * learning_rate, weight_decay)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: "str | PathLike[str]", **options: Any) -> "FARAMTN":
@@ -251,8 +251,7 @@ class FARAMTN(
             FileNotFoundError: There is no such folder, or it lacks a file.
             ValueError: Config and weights disagree, a file is damaged, or the config lacks the backbone.
         """
-        place = str(pretrained_model_name_or_path)
-        saving.check_place(place)
+        place = saving.checked_place(pretrained_model_name_or_path, options)
         model: FARAMTN = super().from_pretrained(place, **options)
         return model
 
@@ -261,9 +260,14 @@ class FARAMTN(
         cls, *, model_id: str, config: dict[str, Any] | None = None, map_location: str = "cpu", **options: Any
     ) -> "FARAMTN":
         weights = saving.weights_file(model_id, options)
-        if config is None:
-            raise FileNotFoundError(f"FARAMTN.from_pretrained: no {saving.CONFIG_FILE} in {model_id!r}.")
-        model = cls._from_config(config, **options)
+        config = saving.checked_config(config, model_id)
+        try:
+            model = cls._from_config(config, **options)
+        except (KeyError, AttributeError) as error:
+            raise ValueError(
+                f"FARAMTN.from_pretrained: {saving.CONFIG_FILE} of {model_id} is damaged ({error})."
+            ) from error
+        model.config |= {key: value for key, value in config.items() if key not in options}
         saving.load_exactly(model, weights, map_location)
         return model.to(map_location).eval()
 
@@ -283,15 +287,13 @@ class FARAMTN(
             del options["out_channels"]
         elif "shared" not in options:
             raise ValueError("FARAMTN.from_pretrained: this model has a shared module of its own; pass shared=.")
-        model = cls.from_timm(
+        return cls.from_timm(
             backbone["name"],
             AttributeGroups(groups),
             backbone_options=backbone["options"],
             drop_stages=backbone["drop_stages"],
             **options,
         )
-        model.config = dict(config)
-        return model
 
     def _save_pretrained(self, save_directory: Path) -> None:
         super()._save_pretrained(save_directory)

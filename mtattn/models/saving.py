@@ -1,7 +1,9 @@
 """A saved model on disk: safetensors and a readable config.json, checked before anything is built from them."""
 
 import json
+import re
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +14,51 @@ WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 _DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
 
 
-def check_place(place: str) -> None:
-    """Refuse a local folder that is not there, or that holds no readable config.
+def checked_place(place: "str | PathLike[str]", options: Mapping[str, Any]) -> str:
+    """Return the path of a local folder with a readable config, or the name of a repository on the hub.
 
     Raises:
         FileNotFoundError: There is no such folder, or no config in it.
-        ValueError: The config is damaged.
+        ValueError: The config is damaged or not that of a FARAMTN, or the options want other groups.
     """
-    folder = Path(place).absolute()
-    looks_local = place.startswith((".", "/", "~")) or place.count("/") != 1 or "\\" in place
+    if "groups" in options:
+        raise ValueError("FARAMTN.from_pretrained: the groups belong to the saved model; leave groups= out.")
+    folder = Path(place).expanduser().absolute()
     if not folder.is_dir():
-        if looks_local:
-            raise FileNotFoundError(f"FARAMTN.from_pretrained: no folder {folder}.")
-        return  # the name of a repository on the hub
-    if not (folder / CONFIG_FILE).is_file():
+        if _is_name_on_the_hub(place):
+            return str(place)
+        raise FileNotFoundError(f"FARAMTN.from_pretrained: no folder {folder}.")
+    file = folder / CONFIG_FILE
+    if not file.is_file():
         raise FileNotFoundError(f"FARAMTN.from_pretrained: no {CONFIG_FILE} in {folder}.")
     try:
-        json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        config = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
+        raise ValueError(f"FARAMTN.from_pretrained: {file} is damaged or cut short ({error}).") from error
+    checked_config(config, file)
+    return str(folder)
+
+
+def checked_config(config: Any, place: object) -> dict[str, Any]:
+    """Refuse what is not the config of a FARAMTN.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not isinstance(config, dict) or not {"groups", "channels", "out_channels"} <= config.keys():
         raise ValueError(
-            f"FARAMTN.from_pretrained: {folder / CONFIG_FILE} is damaged or cut short ({error})."
-        ) from error
+            f"FARAMTN.from_pretrained: the config of a FARAMTN has groups, channels and out_channels, "
+            f"that of {place} is something else."
+        )
+    return config
+
+
+def _is_name_on_the_hub(place: "str | PathLike[str]") -> bool:
+    return (
+        isinstance(place, str)
+        and re.fullmatch(r"[\w.-]+/[\w.-]+", place) is not None
+        and not Path(place).parent.is_dir()
+    )
 
 
 def weights_file(place: str, options: dict[str, Any]) -> Path:
@@ -68,7 +94,13 @@ def load_exactly(model: nn.Module, file: Path, map_location: str) -> None:
         tensors = load_file(file, device=map_location)
     except SafetensorError as error:
         raise ValueError(f"FARAMTN.from_pretrained: {file} is damaged or cut short ({error}).") from error
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    state = model.state_dict()
+    stored = {state[name].data_ptr() for name in tensors if name in state}
+    expected = {
+        name: tuple(tensor.shape)
+        for name, tensor in state.items()
+        if name in tensors or tensor.data_ptr() not in stored  # safetensors stores a module used twice only once
+    }
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
@@ -76,7 +108,7 @@ def load_exactly(model: nn.Module, file: Path, map_location: str) -> None:
                 f"FARAMTN.from_pretrained: {file} does not fit its {CONFIG_FILE}: "
                 f"{name} should be {expected.get(name, 'absent')}, got {found.get(name, 'nothing')}."
             )
-    model.load_state_dict(tensors)
+    model.load_state_dict(tensors, strict=False)
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:

@@ -34,6 +34,7 @@ def save_checkpoint(accelerator: Accelerator, checkpoints: Path, history: list[d
     """Save everything that a run needs to go on after this epoch, and delete the checkpoints before the last two."""
     partial = checkpoints / "partial"
     accelerator.save_state(str(partial))
+    accelerator.wait_for_everyone()  # each process has written its own random state
     if accelerator.is_main_process:
         (partial / "history.json").write_text(json.dumps(history, indent=2), encoding="utf-8")
         partial.rename(checkpoints / f"epoch-{len(history):04d}")  # at once: a checkpoint is whole or not there

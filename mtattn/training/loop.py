@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from mtattn._extras import needed_by
 from mtattn.functional import group_bce
-from mtattn.groups import check_known
+from mtattn.groups import AttributeGroups, check_known
 from mtattn.losses import DWSLoss
 from mtattn.metrics import AttributeMetrics
-from mtattn.training.checkpoints import BEST_FILE, load_checkpoint, save_best, save_checkpoint
+from mtattn.training.checkpoints import BEST_FILE, complete_checkpoints, load_checkpoint, save_best, save_checkpoint
 from mtattn.training.watch import LossWatch
 
 with needed_by("mtattn.training", extra="recipes"):
     from accelerate import Accelerator, DataLoaderConfiguration
+    from accelerate.state import AcceleratorState, is_initialized
     from accelerate.utils import set_seed
     from safetensors.torch import load_model
     from timm.utils.model_ema import ModelEmaV3
@@ -74,16 +75,24 @@ def fit(
             "mean_balanced_accuracy", "mean_f1" or "mean_average_precision".
         workers: Processes that read images.
         seed: Decides the order of the images and all other chance.
-        resume: Whether to go on from the last checkpoint in ``output``.
+        resume: Whether to go on from the last checkpoint in ``output``; all other arguments stay as they were.
 
     Returns:
         A record of each epoch, as :func:`mtattn.report.write_report` reads them.
 
     Raises:
-        ValueError: An option is out of range, or there are fewer images than a batch.
-        TrainingDiverged: The loss became infinite or NaN; the message says in which step of which epoch.
+        ValueError: An option is out of range, there are fewer images than a batch, the columns of data, loss and
+            metrics differ, or ``output`` holds another run.
+        TrainingDiverged: Loss or weights became infinite or NaN; the message says in which step of which epoch.
     """
     _check_options(epochs=epochs, batch_size=batch_size, warmup=warmup, averaging=averaging, select_by=select_by)
+    for name, data in (("train_data", train_data), ("valid_data", valid_data)):
+        _check_columns("fit", name, data, loss.groups)
+    if metrics.groups != loss.groups:
+        raise ValueError(f"fit: metrics and loss have the same groups, got {metrics.groups} and {loss.groups}.")
+    checkpoints = Path(output) / "checkpoints"
+    if not resume and complete_checkpoints(checkpoints):
+        raise ValueError(f"fit: {checkpoints} holds another run; take resume=True, another output, or delete it.")
     set_seed(seed)
     train_loader = DataLoader(train_data, batch_size, shuffle=True, drop_last=True, num_workers=workers)
     valid_loader = DataLoader(valid_data, batch_size, num_workers=workers)
@@ -91,8 +100,8 @@ def fit(
         raise ValueError(
             f"fit: needs at least one full batch of images, got batch_size={batch_size}; take a smaller one."
         )
-    accelerator = Accelerator(
-        mixed_precision=mixed_precision,
+    accelerator = _new_accelerator(
+        mixed_precision,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=seed, non_blocking=True),
     )
     scheduled = optimizer  # not what prepare() returns: a scheduler wants the plain optimizer
@@ -102,7 +111,6 @@ def fit(
     averaged = ModelEmaV3(accelerator.unwrap_model(model), averaging, use_warmup=True) if averaging else None
     measured = averaged.module if averaged else accelerator.unwrap_model(model)
     accelerator.register_for_checkpointing(loss, schedule, *([averaged] if averaged else []))
-    checkpoints = Path(output) / "checkpoints"
     history = load_checkpoint(accelerator, checkpoints) if resume else []
 
     for epoch in range(len(history) + 1, epochs + 1):
@@ -128,6 +136,7 @@ def fit(
             if step % 50 == 0 or step == len(train_loader):  # the only place that waits for the device
                 watch.check(epoch, len(train_loader), checkpoints)
                 bar.set_postfix(loss=f"{watch.mean:.4f}", lr=f"{schedule.get_last_lr()[-1]:.1e}")
+        watch.check_weights(accelerator.unwrap_model(model), epoch, checkpoints)
         seconds = time.perf_counter() - started
         weights = _by_group(loss, loss.weights)  # those of this epoch, before the step sets the next ones
         loss.step()
@@ -151,7 +160,7 @@ def fit(
         save_checkpoint(accelerator, checkpoints, history)
 
     model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # gives back what prepare() wrapped
-    load_model(model, checkpoints / BEST_FILE, device=str(accelerator.device))
+    load_model(model, checkpoints / BEST_FILE)
     return history
 
 
@@ -161,6 +170,7 @@ def evaluate(
     metrics: AttributeMetrics,
     *,
     batch_size: int = 256,
+    mixed_precision: str = "no",
     workers: int = 0,
 ) -> dict[str, Any]:
     """Measure a model on a data set.
@@ -170,12 +180,14 @@ def evaluate(
         data: Images and targets.
         metrics: What to measure; forgets what it has seen before.
         batch_size: Images a step and process.
+        mixed_precision: "no", "bf16" or "fp16".
         workers: Processes that read images.
 
     Returns:
         What ``metrics.compute()`` returns, and "loss", the mean binary cross-entropy in nats.
     """
-    accelerator = Accelerator()
+    _check_columns("evaluate", "data", data, metrics.groups)
+    accelerator = _new_accelerator(mixed_precision)
     model, loader = accelerator.prepare(model, DataLoader(data, batch_size, num_workers=workers))
     return _evaluate(accelerator, accelerator.unwrap_model(model), loader, metrics.to(accelerator.device))
 
@@ -197,6 +209,26 @@ def _evaluate(
         total += torch.cat([losses * counts, counts])
     model.train(was_training)
     return {"loss": (total[0] / total[1]).item(), **metrics.compute()}
+
+
+def _new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
+    """Make an accelerator; Accelerate itself holds every process to the precision of its first one."""
+    if is_initialized() and AcceleratorState().mixed_precision != mixed_precision:
+        AcceleratorState._reset_state()
+    return Accelerator(mixed_precision=mixed_precision, **options)
+
+
+def _check_columns(owner: str, name: str, data: Images, groups: AttributeGroups) -> None:
+    attributes = getattr(data, "attributes", None)  # a data set of somebody else's need not say
+    if attributes is not None and tuple(attributes) != groups.attributes:
+        raise ValueError(
+            f"{owner}: the columns of {name} are groups.attributes, {_few(groups.attributes)}, "
+            f"got {_few(attributes)}; ask the data set for attributes=groups.attributes."
+        )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _check_options(*, epochs: int, batch_size: int, warmup: float, averaging: float | None, select_by: str) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtattn.training.checkpoints import complete_checkpoints
 
 
 class TrainingDiverged(RuntimeError):  # noqa: N818  reads as what it is: raise TrainingDiverged
-    """The loss is no longer a finite number; the last good checkpoint is kept."""
+    """Loss or weights are no longer finite numbers; the last good checkpoint is kept."""
 
 
 class LossWatch:
@@ -37,9 +37,22 @@ class LossWatch:
         """
         self.mean = self._total.item() / self._steps
         if not math.isfinite(self.mean):
-            last = max(complete_checkpoints(checkpoints), default=None)
-            kept = f"The last good checkpoint is {last}." if last else "There is no checkpoint yet."
-            raise TrainingDiverged(
-                f"fit: the loss is {self.mean} since epoch {epoch}, step {int(self._first_bad)} of {num_steps}. "
-                f"{kept} Try a smaller learning rate, and look for extreme values in images and targets."
-            )
+            where = f"since epoch {epoch}, step {int(self._first_bad)} of {num_steps}"
+            raise TrainingDiverged(_message(f"the loss is {self.mean} {where}", checkpoints))
+
+    def check_weights(self, model: nn.Module, epoch: int, checkpoints: Path) -> None:
+        """Stop if a weight or a statistic is not finite, though every loss was: the last step may have spoilt it.
+
+        Raises:
+            TrainingDiverged: One is not.
+        """
+        finite = [tensor.isfinite().all() for tensor in model.state_dict().values() if tensor.is_floating_point()]
+        if not torch.stack(finite).all():
+            where = f"since the end of epoch {epoch}"
+            raise TrainingDiverged(_message(f"the model's weights are not finite {where}", checkpoints))
+
+
+def _message(what: str, checkpoints: Path) -> str:
+    last = max(complete_checkpoints(checkpoints), default=None)
+    kept = f"The last good checkpoint is {last}." if last else "There is no checkpoint yet."
+    return f"fit: {what}. {kept} Try a smaller learning rate, and look for extreme values in images and targets."
