@@ -11,7 +11,7 @@ import torch
 from accelerate.utils import set_seed
 
 from mtattn import FARAMTN, DWSLoss
-from mtattn.data import CELEBA_ATTRIBUTES, CELEBA_GROUPS, CelebA, SyntheticFaces, image_transform, skip_unreadable
+from mtattn.data import CELEBA_GROUPS, CelebA, SyntheticFaces, image_transform, skip_unreadable
 from mtattn.metrics import AttributeMetrics, train_rates
 from mtattn.recipes import check_output, finish_run, open_output, recipe_parser, run_recipe, size_options
 from mtattn.training import fit
@@ -39,7 +39,7 @@ def main(options: Namespace) -> None:
         root = output.parent / f"synthetic-{options.synthetic}-seed-{options.seed}"
         SyntheticFaces(options.synthetic, seed=options.seed).write(root)
     labelled = CelebA(root, "train", missing=missing).attributes  # CelebA has all 40, drawn faces and others have fewer
-    groups = CELEBA_GROUPS.only([name for name in CELEBA_ATTRIBUTES if name in labelled])
+    groups = CELEBA_GROUPS.only(labelled)
 
     set_seed(options.seed)
     model = FARAMTN.from_timm(
@@ -49,6 +49,7 @@ def main(options: Namespace) -> None:
         backbone_weights=options.backbone_weights,
         backbone_options=size_options(options),
         drop_stages=options.drop_stages,
+        reduction=options.reduction,
         spatial=options.spatial,
     ).to(memory_format=torch.channels_last)  # the faster layout for convolutions, on CPUs and GPUs
     model.config["image"]["size"] = [options.image_size, options.image_size]
@@ -91,7 +92,17 @@ def main(options: Namespace) -> None:
         resume=options.resume,
     )
     title = "FAR-AMTN on CelebA" if options.synthetic is None else f"FAR-AMTN on {options.synthetic} drawn faces"
-    finish_run(output, model, metrics, history, title=title, valid_data=valid, test_data=test, workers=options.workers)
+    finish_run(
+        output,
+        model,
+        metrics,
+        history,
+        title=title,
+        train_data=train,
+        valid_data=valid,
+        test_data=test,
+        workers=options.workers,
+    )
 
 
 if __name__ == "__main__":

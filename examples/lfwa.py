@@ -49,6 +49,7 @@ def build_model(options: Namespace) -> FARAMTN:
         backbone_weights=options.backbone_weights,
         backbone_options=size_options(options),
         drop_stages=options.drop_stages,
+        reduction=options.reduction,
         spatial=options.spatial,
     )
     model.config["image"]["size"] = [options.image_size, options.image_size]
@@ -56,6 +57,11 @@ def build_model(options: Namespace) -> FARAMTN:
 
 
 def main(options: Namespace) -> None:
+    if options.start_from is not None:  # the record shall say what the model is, not what a new one would have been
+        config = FARAMTN.from_pretrained(options.start_from).config
+        options.backbone, options.drop_stages = config["backbone"]["name"], config["backbone"]["drop_stages"]
+        options.image_size, _ = config["image"]["size"]
+        options.reduction, options.spatial = config["reduction"], config["spatial"]
     output = check_output(options)
     data, root = LFWA, options.root
     if options.synthetic is not None:  # drawn faces lie in CelebA's layout
@@ -103,7 +109,17 @@ def main(options: Namespace) -> None:
         resume=options.resume,
     )
     title = "FAR-AMTN on LFWA" if options.synthetic is None else f"FAR-AMTN on {options.synthetic} drawn faces"
-    finish_run(output, model, metrics, history, title=title, valid_data=valid, test_data=test, workers=options.workers)
+    finish_run(
+        output,
+        model,
+        metrics,
+        history,
+        title=title,
+        train_data=train,
+        valid_data=valid,
+        test_data=test,
+        workers=options.workers,
+    )
 
 
 if __name__ == "__main__":

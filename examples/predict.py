@@ -12,11 +12,12 @@ import torch
 
 from mtattn import FARAMTN
 from mtattn.data import image_transform, read_image
+from mtattn.recipes import HelpFormatter
 from mtattn.report import FaceExample, plot_attribute_maps
 
 
 def parse() -> Namespace:
-    parser = ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = ArgumentParser(description=__doc__.partition("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("model", type=Path, metavar="MODEL", help="the folder of a saved model")
     parser.add_argument(
         "images", type=Path, nargs="+", metavar="IMAGE", help="pictures, cropped like the training data"

@@ -245,7 +245,8 @@ class DWSLoss(Float32State):
 
         Args:
             logits: Any real numbers.
-            targets: In [0, 1], soft labels included; NaN where the label is missing.
+            targets: In [0, 1], soft labels included; NaN where the label is missing. Nothing checks this, because it
+                would wait for the device: CelebA's own -1 and 1 have to be turned into 0 and 1 first.
         """
         total: Tensor = self.weighting(*self._group_bce(logits, targets))
         return total

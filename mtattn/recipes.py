@@ -5,7 +5,15 @@ import os
 import platform
 import shutil
 import sys
-from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, BooleanOptionalAction, Namespace
+import tempfile
+from argparse import (
+    Action,
+    ArgumentDefaultsHelpFormatter,
+    ArgumentParser,
+    ArgumentTypeError,
+    BooleanOptionalAction,
+    Namespace,
+)
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -27,8 +35,34 @@ with needed_by("mtattn.recipes", extra="recipes"):
 SETTINGS_FILE = "settings.json"
 RUN_FILES = ("metrics.json", "metrics.csv", "report.html")
 RUN_FOLDERS = ("checkpoints", "model")
-MAY_CHANGE_ON_RESUME = {"output", "resume", "overwrite", "workers"}
+MAY_CHANGE_ON_RESUME = {"output", "resume", "overwrite", "workers", "skip_unreadable"}
+REPLACED = "replaced"  # where a run waits that --overwrite replaces, until the new one is finished
 REPORTED_FACES = 6
+
+
+class HelpFormatter(ArgumentDefaultsHelpFormatter):
+    """Tells defaults, where there is one to tell."""
+
+    def _get_help_string(self, action: Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """Make the type of an option that is a whole number with a smallest value."""
+
+    def whole_number(text: str) -> int:
+        if int(text) < minimum:
+            raise ArgumentTypeError(f"must be at least {minimum}, got {text}")
+        return int(text)
+
+    return whole_number
+
+
+def positive(text: str) -> float:
+    """Read an option that is a number above zero."""
+    if not float(text) > 0:
+        raise ArgumentTypeError(f"must be above 0, got {text}")
+    return float(text)
 
 
 def recipe_parser(description: str, *, synthetic: bool = True) -> ArgumentParser:
@@ -38,7 +72,7 @@ def recipe_parser(description: str, *, synthetic: bool = True) -> ArgumentParser
         description: What the recipe does.
         synthetic: Whether drawn faces can take the place of ``--root``.
     """
-    parser = ArgumentParser(description=description, formatter_class=ArgumentDefaultsHelpFormatter)
+    parser = ArgumentParser(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--root", type=Path, help="the folder of the data set")
     if synthetic:
@@ -54,43 +88,54 @@ def recipe_parser(description: str, *, synthetic: bool = True) -> ArgumentParser
     run.add_argument("--output", type=Path, help="the folder for checkpoints, model, metrics and report")
     again = run.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
-    again.add_argument("--overwrite", action="store_true", help="delete the run that the output folder holds")
-    run.add_argument("--seed", type=int, default=0, help="decides all chance; the same seed gives the same run")
-    run.add_argument("--workers", type=int, default=1, help="processes that read images")
+    again.add_argument("--overwrite", action="store_true", help="replace the run that the output folder holds")
+    run.add_argument("--seed", type=at_least(0), default=0, help="decides all chance; the same seed gives the same run")
+    run.add_argument("--workers", type=at_least(0), default=1, help="processes that read images")
     run.add_argument("--skip-unreadable", action="store_true", help="count and leave out images that cannot be read")
     model = parser.add_argument_group("the model")
     model.add_argument("--backbone", help="a timm model name")
     model.add_argument("--backbone-weights", type=Path, metavar="FILE", help="a local checkpoint of the backbone")
     model.add_argument("--pretrained", action="store_true", help="fetch timm's pretrained weights of the backbone")
-    model.add_argument("--drop-stages", type=int, help="leave out this many of the backbone's last stages")
-    model.add_argument("--image-size", type=int, help="height and width, in pixels, that images are squeezed to")
+    model.add_argument("--drop-stages", type=at_least(0), help="leave out this many of the backbone's last stages")
+    model.add_argument(
+        "--image-size", type=at_least(1), help="height and width, in pixels, that images are squeezed to"
+    )
+    model.add_argument("--reduction", type=at_least(1), default=16, help="divides the channels in the gates")
     model.add_argument(
         "--spatial", action=BooleanOptionalAction, default=False, help="each group also learns where to look"
     )
     training = parser.add_argument_group("the training")
-    training.add_argument("--epochs", type=int, help="how often to go through the training images")
-    training.add_argument("--batch-size", type=int, help="images a step and process")
-    training.add_argument("--learning-rate", type=float, help="peak learning rate of the new modules")
-    training.add_argument("--trunk-factor", type=float, help="the backbone's learning rate is this times the other")
+    training.add_argument("--epochs", type=at_least(1), help="how often to go through the training images")
+    training.add_argument("--batch-size", type=at_least(1), help="images a step and process")
+    training.add_argument("--learning-rate", type=positive, help="peak learning rate of the new modules")
+    training.add_argument("--trunk-factor", type=positive, help="the backbone's learning rate is this times the other")
     training.add_argument("--weight-decay", type=float, default=0.05, help="AdamW's, for all but biases and norms")
     training.add_argument("--rule", default="dws", help="how groups are weighted: dws, equal, dwa, trend or random")
     training.add_argument("--alpha", type=float, default=1.0, help="how strongly the rule dws follows the loss left")
     training.add_argument("--averaging", type=float, metavar="DECAY", help="keep an averaged copy of the weights")
-    training.add_argument("--mixed-precision", default="no", choices=["no", "bf16", "fp16"], help="arithmetic")
+    training.add_argument(
+        "--mixed-precision", default="no", choices=["no", "bf16", "fp16"], help="arithmetic; fp16 needs a GPU"
+    )
     return parser
 
 
 def run_recipe(main: Callable[[Namespace], None], options: Namespace) -> None:
     """Run a recipe so that an error of the user's ends in one line that says what to do, not in a traceback."""
-    program = Path(sys.argv[0]).name
     try:
         main(options)
     except KeyboardInterrupt:
-        sys.exit(f"{program}: stopped. The checkpoints are kept; go on after the last whole epoch with --resume.")
+        text = "stopped."
+        if (options.output / "checkpoints").is_dir() and "resume" in options:
+            text += " The checkpoints are kept; go on after the last whole epoch with --resume."
     except (ValueError, OSError, ImportError, TrainingDiverged) as error:
         text = str(error)
-        in_worker = "in DataLoader worker" in text  # then torch put the worker's traceback around our one line
-        sys.exit(f"{program}: {text.strip().splitlines()[-1].partition(': ')[2] if in_worker else text}")
+        if "in DataLoader worker" in text:  # torch puts the worker's traceback around our one line
+            text = text.strip().splitlines()[-1].partition(": ")[2]
+    else:
+        return
+    if (replaced := options.output / REPLACED).is_dir():
+        text += f" The run that was to be replaced is in {replaced}."
+    sys.exit(f"{Path(sys.argv[0]).name}: {text}")
 
 
 def check_output(options: Namespace) -> Path:
@@ -108,10 +153,10 @@ def check_output(options: Namespace) -> Path:
     was_ours = before.is_file()
     if was_ours and any((output / name).exists() for name in (*RUN_FILES, *RUN_FOLDERS)):
         if options.resume:
-            _check_same_settings(json.loads(before.read_text(encoding="utf-8")), _settings(options), output)
+            _check_same_settings(before, _settings(options))
         elif not options.overwrite:
             raise ValueError(
-                f"{output} already holds a run; go on with --resume, delete it with --overwrite, "
+                f"{output} already holds a run; go on with --resume, replace it with --overwrite, "
                 f"or give another --output."
             )
     elif not was_ours and output.exists() and any(output.iterdir()):
@@ -120,9 +165,9 @@ def check_output(options: Namespace) -> Path:
 
 
 def open_output(options: Namespace) -> None:
-    """Make the output folder, delete what ``overwrite`` says, and note the settings; call it when all else is ready."""
+    """Make the output folder, set a run aside that is to be replaced, and note the settings; call it last."""
     if options.overwrite:
-        _delete_run(options.output)
+        _set_aside(options.output)
     options.output.mkdir(parents=True, exist_ok=True)
     settings = json.dumps(_settings(options), indent=2)
     (options.output / SETTINGS_FILE).write_text(settings + "\n", encoding="utf-8")
@@ -143,6 +188,7 @@ def finish_run(
     history: list[dict[str, Any]],
     *,
     title: str,
+    train_data: AttributeImages,
     valid_data: AttributeImages,
     test_data: AttributeImages,
     batch_size: int = 256,
@@ -158,6 +204,11 @@ def finish_run(
         for name, data in (("test", test_data), ("valid", valid_data))
     }
     settings = json.loads((output / SETTINGS_FILE).read_text(encoding="utf-8"))
+    settings["skipped"] = {
+        name: [str(path) for path in data.skipped]
+        for name, data in (("train", train_data), ("valid", valid_data), ("test", test_data))
+        if data.skipped
+    }
     results = {**scores, "settings": settings, "versions": _versions()}
     model.save_pretrained(output / "model")
     write_metrics(output, results, model.groups)
@@ -170,6 +221,7 @@ def finish_run(
         affinity=_mean_affinity(model, test_data),
         faces=explain_faces(model, test_data, _evenly_spaced(len(test_data), REPORTED_FACES)),
     )
+    shutil.rmtree(output / REPLACED, ignore_errors=True)
     test = scores["test"]
     print(
         f"test: accuracy {test['mean_accuracy']:.4f} (majority {test['majority_accuracy']:.4f}), "
@@ -226,17 +278,26 @@ def _settings(options: Namespace) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
 
 
-def _check_same_settings(before: Mapping[str, Any], now: Mapping[str, Any], output: Path) -> None:
+def _check_same_settings(file: Path, now: Mapping[str, Any]) -> None:
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged or cut short ({error}); begin anew with --overwrite.") from error
     for name in sorted((before.keys() | now.keys()) - MAY_CHANGE_ON_RESUME):
         if before.get(name) != now.get(name):
             raise ValueError(
-                f"{output} was begun with {name}={before.get(name)}, got {now.get(name)}; "
+                f"{file.parent} was begun with {name}={before.get(name)}, got {now.get(name)}; "
                 f"a run resumes with the settings it was begun with."
             )
 
 
-def _delete_run(output: Path) -> None:
-    for folder in RUN_FOLDERS:
-        shutil.rmtree(output / folder, ignore_errors=True)
-    for file in (*RUN_FILES, SETTINGS_FILE):
-        (output / file).unlink(missing_ok=True)
+def _set_aside(output: Path) -> None:
+    """Move a run away, or delete it if a run that it was to replace is already waiting: then it never got far."""
+    waiting = output / REPLACED
+    place = Path(tempfile.mkdtemp(dir=output, prefix=".")) if waiting.is_dir() else waiting
+    place.mkdir(parents=True, exist_ok=True)
+    for name in (*RUN_FILES, *RUN_FOLDERS, SETTINGS_FILE):
+        if (output / name).exists():
+            (output / name).rename(place / name)
+    if place != waiting or not any(place.iterdir()):
+        shutil.rmtree(place)

@@ -260,7 +260,7 @@ def test_a_file_that_breaks_its_form_is_refused_with_its_line(root, name, old, n
 
 def test_a_csv_row_with_a_hole_is_refused_with_its_line(kaggle_root):
     replace(kaggle_root / "list_attr_celeba.csv", "000002.jpg,-1,1,0", "000002.jpg,-1,,0")
-    with pytest.raises(ValueError, match="image name and 3 values, got 2 in line 3 of"):
+    with pytest.raises(ValueError, match="a row has no empty cell, got one in line 3 of"):
         CelebA(kaggle_root, "train")
 
 

@@ -100,7 +100,9 @@ def test_the_saved_model_says_how_it_wants_its_images(place):
 def test_a_folder_that_holds_a_run_is_left_alone(place):
     before = (place / "celeba/metrics.json").read_bytes()
     said = refused("celeba", "--synthetic", 60, "--output", place / "celeba", *SMALL)
-    assert re.search(r"celeba\.py: .*celeba already holds a run; go on with --resume, delete it with --overwrite", said)
+    assert re.search(
+        r"celeba\.py: .*celeba already holds a run; go on with --resume, replace it with --overwrite", said
+    )
     assert (place / "celeba/metrics.json").read_bytes() == before
 
 
@@ -121,6 +123,20 @@ def test_overwrite_deletes_the_run_and_nothing_else(place, faces, tmp_path):
     run("celeba", *arguments, "--overwrite", "--seed=1")
     assert (tmp_path / "run/notes.txt").read_text() == "mine"
     assert json.loads((tmp_path / "run/metrics.json").read_text())["settings"]["seed"] == 1
+
+
+def test_a_run_that_is_replaced_stays_until_the_new_one_is_finished(faces, tmp_path):
+    arguments = ["--root", faces, "--output", tmp_path / "run", *SMALL]
+    run("celeba", *arguments)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    for _ in range(2):
+        said = refused("celeba", *arguments, "--overwrite", "--batch-size=64")
+        assert "batch_size=64 for 48 images; take a smaller one. The run that was to be replaced is in " in said
+        assert said.endswith(f"{tmp_path}/run/replaced.")
+        kept = {path.name: path.read_bytes() for path in (tmp_path / "run/replaced").rglob("*") if path.is_file()}
+        assert kept == before
+    run("celeba", *arguments, "--overwrite")
+    assert not (tmp_path / "run/replaced").exists()
 
 
 def test_overwrite_deletes_nothing_before_the_new_run_can_begin(place, faces, tmp_path):
@@ -164,7 +180,29 @@ def test_a_damaged_image_stops_the_run_with_its_path_unless_it_may_be_skipped(wo
     assert "\n" not in said
     with pytest.warns(UserWarning, match=r"left out 1 of 48 images because they cannot be read \(.*000007\.jpg\)"):
         run("celeba", *arguments, "--skip-unreadable")
+    settings = json.loads((tmp_path / "run/metrics.json").read_text())["settings"]
+    assert settings["skipped"] == {"train": [str(damaged)]}
+
+
+def test_a_run_that_a_damaged_test_image_stopped_goes_on_without_it(tmp_path):
+    root = tmp_path / "faces"
+    SyntheticFaces(60).write(root)
+    damaged = root / "img_align_celeba/000060.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    arguments = ["--root", root, "--output", tmp_path / "run", *SMALL]
+    assert f"cannot read {damaged}" in refused("celeba", *arguments)
+    with pytest.warns(UserWarning, match="left out 1 of 6 images"):
+        run("celeba", *arguments, "--resume", "--skip-unreadable")
     assert (tmp_path / "run/report.html").exists()
+
+
+def test_a_misspelt_attribute_in_the_annotations_is_refused(tmp_path):
+    root = tmp_path / "faces"
+    SyntheticFaces(60).write(root)
+    table = root / "list_attr_celeba.txt"
+    table.write_text(table.read_text().replace(" Smiling", " Smilling"))
+    said = refused("celeba", "--root", root, "--output", tmp_path / "run", *SMALL)
+    assert "no attribute 'Smilling'; did you mean 'Smiling'" in said
 
 
 def test_lfwa_runs_on_the_official_form(lfwa_root, tmp_path):
@@ -173,8 +211,11 @@ def test_lfwa_runs_on_the_official_form(lfwa_root, tmp_path):
     assert "FAR-AMTN on LFWA" in (tmp_path / "run/report.html").read_text()
 
 
-def test_lfwa_goes_on_from_a_saved_model(place, tmp_path):
-    run("lfwa", "--synthetic", 60, "--start-from", place / "celeba/model", "--output", tmp_path / "run", *SMALL)
+def test_lfwa_goes_on_from_a_saved_model_and_records_what_that_is(place, tmp_path):
+    few = [option for option in SMALL if "size=32" not in option and "stages" not in option]
+    run("lfwa", "--synthetic", 60, "--start-from", place / "celeba/model", "--output", tmp_path / "run", *few)
+    settings = json.loads((tmp_path / "run/metrics.json").read_text())["settings"]
+    assert (settings["image_size"], settings["drop_stages"]) == (32, 2)
     config = FARAMTN.from_pretrained(tmp_path / "run/model").config
     assert config == FARAMTN.from_pretrained(place / "celeba/model").config
 
@@ -212,6 +253,10 @@ def test_what_cannot_be_is_said_in_one_line_and_leaves_no_run(arguments, message
             ["--synthetic", "--resume", "--overwrite"], "not allowed with argument", id="resume and overwrite"
         ),
         pytest.param(["--synthetic", "--epoch-s", "3"], "unrecognized arguments: --epoch-s", id="misspelt"),
+        pytest.param(["--synthetic", "--over"], "unrecognized arguments: --over", id="abbreviated"),
+        pytest.param(["--synthetic", "--workers=-1"], "--workers: must be at least 0, got -1", id="workers"),
+        pytest.param(["--synthetic", "--image-size=0"], "--image-size: must be at least 1, got 0", id="image size"),
+        pytest.param(["--synthetic", "--learning-rate=-1"], "--learning-rate: must be above 0", id="learning rate"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(arguments, message, capsys):
@@ -269,13 +314,34 @@ class TestOwnAttributes:
         run("predict", output / "model", images / "000001.jpg")
         assert "Third" in capsys.readouterr().out
 
-    def test_refuses_other_values_and_an_output_that_is_there(self, labels, faces, tmp_path, capsys):
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            pytest.param(
+                "file,Odd\n000001.jpg,yes\n", r"a value is 1, 0 or empty .*, got 'yes' in line 2 of", id="value"
+            ),
+            pytest.param(
+                "file,Odd\n\n000001.jpg,1,0\n", "an image name and 1 values, got 2 values in line 3 of", id="row"
+            ),
+            pytest.param("file;Odd\n000001.jpg;1\n", "separated by commas, got 'file;Odd'", id="semicolons"),
+            pytest.param("", "line 1 of .* names the image column and at least one attribute", id="empty"),
+            pytest.param(
+                "file,Odd\n000001.jpg,1\n",
+                "needs at least one full batch of images, got batch_size=32 for 0 images",
+                id="too few",
+            ),
+        ],
+    )
+    def test_refuses_what_is_no_such_csv_in_one_line(self, text, message, labels, faces, tmp_path):
+        labels.write_text(text)
+        said = refused("own_attributes", labels, "--images", faces / "img_align_celeba", "--output", tmp_path / "own")
+        assert re.search(message, said)
+        assert "\n" not in said
+
+    def test_names_what_is_missing(self, labels, faces, tmp_path):
         images = faces / "img_align_celeba"
-        assert refused("own_attributes", labels, "--images", images, "--output", tmp_path) == "2"
-        assert "exists already; give another --output" in capsys.readouterr().err
-        labels.write_text("file,Odd\n000001.jpg,yes\n")
-        assert refused("own_attributes", labels, "--images", images, "--output", tmp_path / "own") == "2"
-        assert "is 1, 0 or empty, got {'yes'}" in capsys.readouterr().err
+        assert "none.csv" in refused("own_attributes", tmp_path / "none.csv", "--images", images)
+        assert "nowhere" in refused("own_attributes", labels, "--images", tmp_path / "nowhere")
 
 
 def test_an_example_runs_from_any_folder_as_a_program(faces, tmp_path):

@@ -214,6 +214,10 @@ class TestBackbones:
         assert sum(p.numel() for p in fewer.parameters()) < sum(p.numel() for p in whole.parameters())
         assert [name for name, p in fewer.named_parameters() if p.grad is None] == []
 
+    def test_a_backbone_without_a_feature_map_is_refused(self):
+        with pytest.raises(ValueError, match="from_timm: 'hiera_tiny_224' gives no feature map"):
+            FARAMTN.from_timm("hiera_tiny_224", GROUPS)
+
     @pytest.mark.parametrize(
         ("name", "options", "message"),
         [
@@ -669,6 +673,34 @@ class TestSaving:
     def test_weights_that_disagree_with_the_config_are_refused(self, change, folder):
         edit(folder / "config.json", change)
         with pytest.raises(ValueError, match=f"{folder}/model.safetensors does not fit its config.json: .* should be"):
+            FARAMTN.from_pretrained(folder)
+
+    @pytest.mark.parametrize(
+        ("change", "key"),
+        [
+            pytest.param(lambda config: config.update(num_heads=4), "num_heads", id="heads"),
+            pytest.param(
+                lambda config: config.update(
+                    groups={"nose": ["Big_Nose", "Narrow_Eyes"], "eyes": ["Eyeglasses", "Bags"], "chin": ["Goatee"]}
+                ),
+                "groups",
+                id="an attribute in another group",
+            ),
+            pytest.param(lambda config: config["groups"]["eyes"].reverse(), "groups", id="attributes in another order"),
+            pytest.param(
+                lambda config: config.update(
+                    groups={name: config["groups"][name] for name in ("chin", "eyes", "nose")}
+                ),
+                "groups",
+                id="groups in another order",
+            ),
+        ],
+    )
+    def test_a_config_that_fits_but_is_not_the_one_saved_is_refused(self, change, key, folder):
+        edit(folder / "config.json", change)
+        with pytest.raises(
+            ValueError, match=rf"model\.safetensors was saved with another config\.json: {key} should be"
+        ):
             FARAMTN.from_pretrained(folder)
 
     @pytest.mark.parametrize(

@@ -195,9 +195,49 @@ def test_weights_that_the_last_step_spoils_are_not_kept(tmp_path):
         return gradient * math.nan if num_backwards[0] == 6 else gradient
 
     parts[0].heads.weight.register_hook(spoil)
-    with pytest.raises(TrainingDiverged, match=r"weights are not finite since the end of epoch 2.*epoch-0001"):
+    with pytest.raises(TrainingDiverged, match=r"weights are not finite after epoch 2.*epoch-0001"):
         run(tmp_path, parts)
     assert not (tmp_path / "checkpoints/epoch-0002").exists()
+
+
+def test_a_model_that_is_useless_though_its_weights_are_finite_is_not_kept(tmp_path):
+    model, loss, _, metrics = setting()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e30)
+    with pytest.raises(TrainingDiverged, match=r"There is no checkpoint yet"):
+        run(tmp_path, (model, loss, optimizer, metrics), epochs=1, batch_size=48, warmup=0.0)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.bin", "history.json"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(file, tmp_path, capsys):
+    whole = setting()
+    expected = run(tmp_path, whole)
+    damaged = tmp_path / "checkpoints/epoch-0004" / file
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    resumed = setting()
+    history = run(tmp_path, resumed, resume=True)
+    said = capsys.readouterr().out
+    assert f"fit: {tmp_path}/checkpoints/epoch-0004 cannot be read" in said
+    assert f"fit: going on from {tmp_path}/checkpoints/epoch-0003" in said
+    assert without_times(history) == without_times(expected)
+    assert torch.equal(whole[0].heads.weight, resumed[0].heads.weight)
+
+
+def test_checkpoints_that_are_all_damaged_are_refused(tmp_path):
+    run(tmp_path)
+    for file in (tmp_path / "checkpoints").glob("epoch-*/history.json"):
+        file.write_text("{")
+    with pytest.raises(ValueError, match=r"fit: none of .*epoch-0003, .*epoch-0004 can be read"):
+        run(tmp_path, resume=True)
+
+
+def test_a_run_whose_best_weights_are_gone_is_not_resumed(tmp_path):
+    run(tmp_path)
+    (tmp_path / "checkpoints/best.safetensors").unlink()
+    with pytest.raises(
+        ValueError, match=r"fit: cannot go on without the best weights so far, got no .*best\.safetensors"
+    ):
+        run(tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 6])
@@ -224,7 +264,9 @@ def test_data_with_columns_in_another_order_are_refused(wrong, tmp_path):
 def test_metrics_of_other_groups_are_refused(tmp_path):
     model, loss, optimizer, _ = setting()
     metrics = AttributeMetrics(AttributeGroups({"all": ["a", "b", "c"]}), [0.1, 0.2, 0.3])
-    with pytest.raises(ValueError, match="fit: metrics and loss have the same groups"):
+    with pytest.raises(
+        ValueError, match=r"fit: the columns of metrics are groups\.attributes, Left, Bright, Never, got a, b, c"
+    ):
         run(tmp_path, (model, loss, optimizer, metrics))
 
 

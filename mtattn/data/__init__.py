@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mtattn.data.dataset import AttributeImages, skip_unreadable
     from mtattn.data.images import UnreadableImage, read_image
     from mtattn.data.lfwa import LFWA
+    from mtattn.data.own import read_csv_labels
     from mtattn.data.synthetic import SyntheticFaces
     from mtattn.data.transforms import image_transform
 
@@ -33,6 +34,7 @@ __all__ = [
     "SyntheticFaces",
     "UnreadableImage",
     "image_transform",
+    "read_csv_labels",
     "read_image",
     "skip_unreadable",
 ]
@@ -45,6 +47,7 @@ _MODULE_OF = {
     "SyntheticFaces": "synthetic",
     "UnreadableImage": "images",
     "image_transform": "transforms",
+    "read_csv_labels": "own",
     "read_image": "images",
     "skip_unreadable": "dataset",
 }

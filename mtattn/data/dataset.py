@@ -70,7 +70,10 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
         self._folder = str(folder)
         self._names = _encoded(np.asarray(names))
         columns = [list(attributes).index(attribute) for attribute in self.attributes]
-        self._labels = _checked_labels(self._owner, labels, len(self._names), len(attributes))[:, columns]
+        read_from_file = type(self) is not AttributeImages  # then the file was looked at whole, these are a part of it
+        self._labels = _checked_labels(
+            self._owner, labels, len(self._names), len(attributes), looked_at=read_from_file
+        )[:, columns]
         self._check_presence(missing)
 
     @property
@@ -98,7 +101,11 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Any, Float[Tensor, " attribute"]]:
         """Read one image, RGB and transformed, and its targets."""
-        image = read_image(self.path(index))
+        try:
+            image = read_image(self.path(index))
+        except UnreadableImage as error:
+            hint = "Or leave such images out with skip_unreadable(dataset), in a recipe with --skip-unreadable."
+            raise UnreadableImage(f"{error} {hint}") from error
         return image if self.transform is None else self.transform(image), _as_targets(self._labels[index])
 
     def __repr__(self) -> str:
@@ -117,7 +124,7 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
             raise FileNotFoundError(
                 f"{self._owner}: every image of the split must be there, got {len(absent)} of {len(self)} missing, "
                 f"the first is {self.path(absent[0])}; unpack all images there, or take those that are there "
-                f"with missing='skip'."
+                f"with missing='skip', on the command line --skip-unreadable."
             )
         self._leave_out(absent, "are missing")
 
@@ -202,7 +209,9 @@ def _chosen(owner: str, only: Sequence[str], known: Sequence[str]) -> tuple[str,
     return tuple(only)
 
 
-def _checked_labels(owner: str, labels: Any, num_images: int, num_attributes: int) -> Int8[Tensor, "image attribute"]:
+def _checked_labels(
+    owner: str, labels: Any, num_images: int, num_attributes: int, *, looked_at: bool
+) -> Int8[Tensor, "image attribute"]:
     if num_images == 0:
         raise ValueError(f"{owner}: needs at least one image, got none.")
     array = np.asarray(labels)
@@ -211,7 +220,7 @@ def _checked_labels(owner: str, labels: Any, num_images: int, num_attributes: in
             f"{owner}: labels have a row for each image and a column for each attribute, got shape {array.shape} "
             f"for {num_images} images and {num_attributes} attributes."
         )
-    if array.dtype == bool or ((array == 0).any() and not (array == -1).any()):
+    if not looked_at and (array.dtype == bool or ((array == 0).any() and not (array == -1).any())):
         raise ValueError(
             f"{owner}: -1 says that an image lacks an attribute and 0 that nobody knows, got no -1; write -1 for 0."
         )

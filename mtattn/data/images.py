@@ -34,10 +34,7 @@ def read_image(path: str | Path) -> Image.Image:
         with Image.open(path) as image:
             return _as_rgb(ImageOps.exif_transpose(image))
     except Exception as error:  # on damaged files PIL raises nearly anything: OSError, SyntaxError, struct.error
-        raise UnreadableImage(
-            f"read_image: cannot read {path}: {_what_is_wrong(error)}. Replace the file, "
-            f"or leave unreadable images out with skip_unreadable(dataset), on the command line --skip-unreadable."
-        ) from error
+        raise UnreadableImage(f"read_image: cannot read {path}: {_what_is_wrong(error)}. Replace the file.") from error
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

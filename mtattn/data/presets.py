@@ -39,8 +39,8 @@ CELEBA_GROUPS = _groups(
 """Eight groups by place in the face, the default.
 
 Source:
-    The grouping of DMTL (Han, Jain, Wang, Shan and Chen 2018, arXiv 1706.00906). Which groups FAR-AMTN uses is not
-    public, so this default is our choice.
+    A grouping in the style of DMTL (Han, Jain, Wang, Shan and Chen 2018, arXiv 1706.00906), not checked against the
+    paper. Which groups FAR-AMTN uses is not known to us, so this default is our choice.
 """
 
 CELEBA_GROUPS_MCNN = _groups(

@@ -116,7 +116,8 @@ def build_backbone(
         whole: Whether to keep the model whole, with a fresh bottleneck after it, whatever its family.
 
     Raises:
-        ValueError: timm has no such model, its checkpoint does not fit, or it has no stages to drop.
+        ValueError: timm has no such model, it gives no feature map, a checkpoint does not fit, or there are no stages
+            to drop.
         OSError: The pretrained weights could not be fetched.
     """
     try:
@@ -134,10 +135,13 @@ def build_backbone(
     if cut is not None:
         _check_stages(name, drop_stages, _num_stages(model))
     shared = cut(model, drop_stages) if cut else None
-    trunk = FeatureMap(model, whole=cut is None)
     height, width = _image_size(model, options or {})
     sides = (height, width) if model.pretrained_cfg.get("fixed_input_size") else (128, 128)  # what is fast enough
-    features = _run(trunk, torch.zeros(1, (options or {}).get("in_chans", 3), *sides))
+    try:
+        trunk = FeatureMap(model, whole=cut is None)
+        features = _run(trunk, torch.zeros(1, (options or {}).get("in_chans", 3), *sides))
+    except Exception as error:  # some models have no such map, and say so in many ways
+        raise ValueError(f"from_timm: {name!r} gives no feature map ({type(error).__name__}: {error}).") from error
     shared = FreshBottleneck(features.shape[1]) if shared is None else shared
     out_channels = _run(shared, features).shape[1]
     mean, std = (list(model.pretrained_cfg[key]) for key in ("mean", "std"))

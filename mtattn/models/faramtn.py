@@ -268,7 +268,7 @@ class FARAMTN(
                 f"FARAMTN.from_pretrained: {saving.CONFIG_FILE} of {model_id} is damaged ({error})."
             ) from error
         model.config |= {key: value for key, value in config.items() if key not in options}
-        saving.load_exactly(model, weights, map_location)
+        saving.load_exactly(model, weights, map_location, config)
         return model.to(map_location).eval()
 
     @classmethod
@@ -296,5 +296,4 @@ class FARAMTN(
         )
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        super()._save_pretrained(save_directory)
-        saving.write_config(save_directory, self.config)
+        saving.save(self, save_directory, self.config)

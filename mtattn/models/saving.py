@@ -11,6 +11,7 @@ from huggingface_hub import hf_hub_download
 from torch import nn
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
+_DECIDES = {"groups", "num_heads", "backbone", "reduction", "spatial"}  # what the predictions depend on
 _DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
 
 
@@ -81,17 +82,18 @@ def weights_file(place: str, options: dict[str, Any]) -> Path:
     return folder / WEIGHTS_FILE
 
 
-def load_exactly(model: nn.Module, file: Path, map_location: str) -> None:
-    """Load weights that have exactly the model's names and shapes.
+def load_exactly(model: nn.Module, file: Path, map_location: str, config: Mapping[str, Any]) -> None:
+    """Load weights that have exactly the model's names and shapes, and were saved with its config.
 
     Raises:
         ValueError: They have not, or the file is damaged.
     """
-    from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.torch import load_file  # noqa: PLC0415
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
     try:
-        tensors = load_file(file, device=map_location)
+        with safe_open(file, framework="pt", device=map_location) as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  it is no mapping
+            saved = json.loads((opened.metadata() or {}).get("config", "{}"))
     except SafetensorError as error:
         raise ValueError(f"FARAMTN.from_pretrained: {file} is damaged or cut short ({error}).") from error
     state = model.state_dict()
@@ -108,9 +110,19 @@ def load_exactly(model: nn.Module, file: Path, map_location: str) -> None:
                 f"FARAMTN.from_pretrained: {file} does not fit its {CONFIG_FILE}: "
                 f"{name} should be {expected.get(name, 'absent')}, got {found.get(name, 'nothing')}."
             )
+    for key in _DECIDES & saved.keys() & config.keys():
+        if json.dumps(saved[key]) != json.dumps(config[key]):  # as text: the order of groups counts
+            raise ValueError(
+                f"FARAMTN.from_pretrained: {file} was saved with another {CONFIG_FILE}: "
+                f"{key} should be {saved[key]}, got {config[key]}."
+            )
     model.load_state_dict(tensors, strict=False)
 
 
-def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write the config, keys in order: huggingface_hub would sort them, and the groups' order is the columns' order."""
+def save(model: nn.Module, folder: Path, config: Mapping[str, Any]) -> None:
+    """Write weights and config; the weights remember the config, so that later changes to it can be told."""
+    from safetensors.torch import save_model  # noqa: PLC0415
+
+    save_model(model, str(folder / WEIGHTS_FILE), metadata={"format": "pt", "config": json.dumps(config)})
+    # written here because huggingface_hub sorts the keys, and the order of the groups is the order of the columns
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -14,7 +14,9 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
     attributes: Attributes = metrics["attributes"]
     labelled = {name: row for name, row in attributes.items() if not math.isnan(number(row["accuracy"]))}
     if not labelled:
-        return ["The test split has no labels, so nothing can be said about the model."]
+        without = all(math.isnan(number(row["majority_accuracy"])) for row in attributes.values())
+        why = "The test split has no labels" if without else "The model's predictions are not numbers (NaN)"
+        return [f"{why}, so nothing can be said about the model."]
     sentences = [_accuracy(metrics, len(labelled)), _beyond_accuracy(metrics)]
     sentences += [*_best_and_worst(labelled), _against_baseline(labelled)]
     return [sentence for sentence in [*sentences, _undefined(attributes)] if sentence]

@@ -37,19 +37,33 @@ def save_checkpoint(accelerator: Accelerator, checkpoints: Path, history: list[d
     accelerator.wait_for_everyone()  # each process has written its own random state
     if accelerator.is_main_process:
         (partial / "history.json").write_text(json.dumps(history, indent=2), encoding="utf-8")
-        partial.rename(checkpoints / f"epoch-{len(history):04d}")  # at once: a checkpoint is whole or not there
+        checkpoint = checkpoints / f"epoch-{len(history):04d}"
+        shutil.rmtree(checkpoint, ignore_errors=True)  # one that could not be read
+        partial.rename(checkpoint)  # at once: a checkpoint is whole or not there
         for old in complete_checkpoints(checkpoints)[:-KEPT]:
             shutil.rmtree(old)
     accelerator.wait_for_everyone()
 
 
 def load_checkpoint(accelerator: Accelerator, checkpoints: Path) -> list[dict[str, Any]]:
-    """Go back to the last checkpoint and return the records of the epochs until then; none if there is none."""
-    last = max(complete_checkpoints(checkpoints), default=None)
-    if last is None:
+    """Go back to the last checkpoint that can be read and return the records of the epochs until then.
+
+    Raises:
+        ValueError: There are checkpoints, and none can be read.
+    """
+    complete = complete_checkpoints(checkpoints)
+    if not complete:
         accelerator.print(f"fit: no checkpoint in {checkpoints}, starting with the first epoch.")
         return []
-    accelerator.load_state(str(last))
-    accelerator.print(f"fit: going on from {last}.")
-    history: list[dict[str, Any]] = json.loads((last / "history.json").read_text(encoding="utf-8"))
-    return history
+    if not (checkpoints / BEST_FILE).is_file():
+        raise ValueError(f"fit: cannot go on without the best weights so far, got no {checkpoints / BEST_FILE}.")
+    for checkpoint in reversed(complete):
+        try:
+            history: list[dict[str, Any]] = json.loads((checkpoint / "history.json").read_text(encoding="utf-8"))
+            accelerator.load_state(str(checkpoint))
+        except Exception as error:  # a damaged file makes Accelerate, torch and safetensors raise nearly anything
+            accelerator.print(f"fit: {checkpoint} cannot be read: {error}")
+        else:
+            accelerator.print(f"fit: going on from {checkpoint}.")
+            return history
+    raise ValueError(f"fit: none of {', '.join(map(str, complete))} can be read; begin anew in another output.")

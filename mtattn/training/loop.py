@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -86,20 +86,15 @@ def fit(
         TrainingDiverged: Loss or weights became infinite or NaN; the message says in which step of which epoch.
     """
     _check_options(epochs=epochs, batch_size=batch_size, warmup=warmup, averaging=averaging, select_by=select_by)
-    for name, data in (("train_data", train_data), ("valid_data", valid_data)):
-        _check_columns("fit", name, data, loss.groups)
-    if metrics.groups != loss.groups:
-        raise ValueError(f"fit: metrics and loss have the same groups, got {metrics.groups} and {loss.groups}.")
+    for name, columns in (("train_data", train_data), ("valid_data", valid_data), ("metrics", metrics.groups)):
+        _check_columns("fit", name, columns, loss.groups)
     checkpoints = Path(output) / "checkpoints"
     if not resume and complete_checkpoints(checkpoints):
         raise ValueError(f"fit: {checkpoints} holds another run; take resume=True, another output, or delete it.")
+    _check_length(train_data, batch_size)
     set_seed(seed)
     train_loader = DataLoader(train_data, batch_size, shuffle=True, drop_last=True, num_workers=workers)
     valid_loader = DataLoader(valid_data, batch_size, num_workers=workers)
-    if len(train_loader) == 0:
-        raise ValueError(
-            f"fit: needs at least one full batch of images, got batch_size={batch_size}; take a smaller one."
-        )
     accelerator = _new_accelerator(
         mixed_precision,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=seed, non_blocking=True),
@@ -136,10 +131,11 @@ def fit(
             if step % 50 == 0 or step == len(train_loader):  # the only place that waits for the device
                 watch.check(epoch, len(train_loader), checkpoints)
                 bar.set_postfix(loss=f"{watch.mean:.4f}", lr=f"{schedule.get_last_lr()[-1]:.1e}")
-        watch.check_weights(accelerator.unwrap_model(model), epoch, checkpoints)
         seconds = time.perf_counter() - started
         weights = _by_group(loss, loss.weights)  # those of this epoch, before the step sets the next ones
         loss.step()
+        valid = _headline(_evaluate(accelerator, measured, valid_loader, metrics))
+        watch.check_result(accelerator.unwrap_model(model), valid, epoch, checkpoints)
         history.append(
             {
                 "epoch": epoch,
@@ -148,7 +144,7 @@ def fit(
                 "group_losses": _by_group(loss, loss.history.latest),
                 "loss_left": _by_group(loss, loss.loss_left),
                 "weights": weights,
-                "valid": _headline(_evaluate(accelerator, measured, valid_loader, metrics)),
+                "valid": valid,
                 "images_per_second": len(train_loader) * batch_size * accelerator.num_processes / seconds,
                 "seconds": seconds,
             }
@@ -218,12 +214,21 @@ def _new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
     return Accelerator(mixed_precision=mixed_precision, **options)
 
 
-def _check_columns(owner: str, name: str, data: Images, groups: AttributeGroups) -> None:
+def _check_columns(owner: str, name: str, data: Images | AttributeGroups, groups: AttributeGroups) -> None:
     attributes = getattr(data, "attributes", None)  # a data set of somebody else's need not say
     if attributes is not None and tuple(attributes) != groups.attributes:
         raise ValueError(
             f"{owner}: the columns of {name} are groups.attributes, {_few(groups.attributes)}, "
-            f"got {_few(attributes)}; ask the data set for attributes=groups.attributes."
+            f"got {_few(attributes)}; ask for attributes=groups.attributes."
+        )
+
+
+def _check_length(data: Images, batch_size: int) -> None:
+    num_images = len(cast("Sized", data))  # torch's Dataset does not say that it has a length
+    if num_images < batch_size:
+        raise ValueError(
+            f"fit: needs at least one full batch of images, got batch_size={batch_size} for {num_images} images; "
+            f"take a smaller one."
         )
 
 

@@ -1,6 +1,7 @@
 """Keep an eye on the loss without waiting for the device."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -40,16 +41,19 @@ class LossWatch:
             where = f"since epoch {epoch}, step {int(self._first_bad)} of {num_steps}"
             raise TrainingDiverged(_message(f"the loss is {self.mean} {where}", checkpoints))
 
-    def check_weights(self, model: nn.Module, epoch: int, checkpoints: Path) -> None:
-        """Stop if a weight or a statistic is not finite, though every loss was: the last step may have spoilt it.
+    def check_result(self, model: nn.Module, scores: Mapping[str, float], epoch: int, checkpoints: Path) -> None:
+        """Stop if the epoch ends in a broken model, though every loss was finite: the last step may have spoilt it.
 
         Raises:
-            TrainingDiverged: One is not.
+            TrainingDiverged: A weight, a statistic, or the loss on labelled validation data is not finite.
         """
         finite = [tensor.isfinite().all() for tensor in model.state_dict().values() if tensor.is_floating_point()]
         if not torch.stack(finite).all():
-            where = f"since the end of epoch {epoch}"
-            raise TrainingDiverged(_message(f"the model's weights are not finite {where}", checkpoints))
+            raise TrainingDiverged(_message(f"the model's weights are not finite after epoch {epoch}", checkpoints))
+        without_labels = math.isnan(scores["majority_accuracy"])
+        if not math.isfinite(scores["loss"]) and not without_labels:
+            what = f"the loss on validation data is {scores['loss']} after epoch {epoch}"
+            raise TrainingDiverged(_message(what, checkpoints))
 
 
 def _message(what: str, checkpoints: Path) -> str:
