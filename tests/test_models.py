@@ -11,6 +11,7 @@ import reference
 import timm
 import torch
 from safetensors.torch import save_file
+from test_modules import assert_same_with_gradients
 from torch import nn
 
 from mtattn import FARAMTN, AttributeGroups
@@ -69,6 +70,19 @@ def no_pickle(monkeypatch):
         monkeypatch.setattr(pickle, name, forbid)
 
 
+def slow_maps(images, p):
+    x = nn.functional.conv2d(images, p["trunk.weight"], p["trunk.bias"], stride=2)
+    gates = reference.channel_gates(x, *(p[f"wsgsa.{n}"] for n in ("down_weight", "down_bias", "up_weight", "up_bias")))
+    spatial = "wsgsa.queries" in p
+    positions = reference.position_weights(x, p["wsgsa.queries"], p["wsgsa.key_weight"]) if spatial else None
+    grouped = 2 * reference.wsgsa(x, gates, positions)
+    if "projection.weight" in p:
+        grouped = reference.channel_linear(grouped, p["projection.weight"])
+    linears = (p[f"cgff.{name}.weight"] for name in ("query", "key", "value", "output"))
+    fused = reference.cgff(grouped, (p["cgff.norm.weight"], p["cgff.norm.bias"], 1e-5), *linears, num_heads=2)
+    return reference.group_heads(fused, p["heads.weight"], p["heads.bias"], GROUPS.sizes)
+
+
 class TestTheModel:
     @pytest.mark.parametrize("spatial", [False, True], ids=["plain", "spatial"])
     @pytest.mark.parametrize("fused_channels", [4, 512], ids=["with projection", "without projection"])
@@ -84,25 +98,9 @@ class TestTheModel:
             key_channels=3,
         )
         model = perturbed(model.double()).to(device)
-        p = {name: tensor.detach().cpu() for name, tensor in model.named_parameters()}
         images = torch.rand(2, 3, 4, 6, dtype=torch.float64)
-        x = nn.functional.conv2d(images, p["trunk.weight"], p["trunk.bias"], stride=2)
-        gates = reference.channel_gates(
-            x, *(p[f"wsgsa.{n}"] for n in ("down_weight", "down_bias", "up_weight", "up_bias"))
-        )
-        positions = reference.position_weights(x, p["wsgsa.queries"], p["wsgsa.key_weight"]) if spatial else None
-        grouped = 2 * reference.wsgsa(x, gates, positions)
-        if fused_channels == 4:
-            grouped = reference.channel_linear(grouped, p["projection.weight"])
-        linears = (p[f"cgff.{name}.weight"] for name in ("query", "key", "value", "output"))
-        maps = reference.group_heads(
-            reference.cgff(grouped, (p["cgff.norm.weight"], p["cgff.norm.bias"], 1e-5), *linears, num_heads=2),
-            p["heads.weight"],
-            p["heads.bias"],
-            GROUPS.sizes,
-        )
-        torch.testing.assert_close(model.attribute_maps(images.to(device)).cpu(), maps)
-        torch.testing.assert_close(model(images.to(device)).cpu(), maps.mean((-2, -1)))
+        assert_same_with_gradients(model, model.attribute_maps, slow_maps, images, device)
+        assert_same_with_gradients(model, model, lambda x, p: slow_maps(x, p).mean((-2, -1)), images, device)
 
     def test_a_projection_stands_only_where_it_narrows(self):
         assert small(fused_channels=8, num_heads=2).projection.weight.shape == (8, 16)

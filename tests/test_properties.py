@@ -4,6 +4,7 @@ import copy
 import math
 
 import pytest
+import reference
 import torch
 import torch.nn.functional as F
 from hypothesis import assume, example, given
@@ -36,8 +37,8 @@ def named_groups(sizes):
 def features(layout, *shape):
     """Random features in float64, laid out in memory in one of several ways."""
     x = torch.randn(shape, dtype=torch.float64)
-    if layout == "channels last" and len(shape) == 4:
-        return x.to(memory_format=torch.channels_last)
+    if layout == "channels last" and len(shape) in (4, 5):
+        return x.to(memory_format=torch.channels_last if len(shape) == 4 else torch.channels_last_3d)
     if layout == "strided":
         return torch.randn(*shape[:-1], 2 * shape[-1], dtype=torch.float64)[..., ::2]
     if layout == "expanded":
@@ -91,15 +92,15 @@ class TestPooling:
         assert dense.dtype == wsgsa.pooled(x).dtype == dtype
         torch.testing.assert_close(wsgsa.pooled(x), dense.flatten(3).mean(3) if space else dense, **TOLERANCES[dtype])
 
-    @given(SEEDS, BATCHES, NUM_GROUPS, SPACES, LAYOUTS, st.sampled_from([1, 2, 8]))
-    def test_cgff_and_pooling_commute(self, seed, batch, groups, space, layout, num_heads):
+    @given(SEEDS, BATCHES, NUM_GROUPS, SPACES, LAYOUTS, st.sampled_from([1, 2, 8]), DTYPES)
+    def test_cgff_and_pooling_commute(self, seed, batch, groups, space, layout, num_heads, dtype):  # noqa: PLR0917
         torch.manual_seed(seed)
-        cgff = grown(CGFF(8, num_heads=num_heads))
-        x = features(layout, batch, groups, 8, *space)
+        cgff = grown(CGFF(8, num_heads=num_heads)).to(dtype)
+        x = features(layout, batch, groups, 8, *space).to(dtype)
         averaged = x.flatten(3).mean(3) if space else x
         after = cgff(x).flatten(3).mean(3) if space else cgff(x)
-        torch.testing.assert_close(after, cgff(averaged))
-        torch.testing.assert_close(cgff.affinity(x), cgff.affinity(averaged))
+        torch.testing.assert_close(after, cgff(averaged), **TOLERANCES[dtype])
+        torch.testing.assert_close(cgff.affinity(x), cgff.affinity(averaged), **TOLERANCES[dtype])
 
     @given(SEEDS, st.sampled_from([0, 1, 2]), SIZES, st.booleans(), st.booleans(), st.booleans())
     def test_maps_average_to_logits(self, seed, batch, sizes, spatial, narrow, channels_last):
@@ -148,13 +149,17 @@ class TestCGFF:
         x = features(layout, batch, groups, 8, *space).to(dtype)
         assert torch.equal(CGFF(8, num_heads=2, dtype=dtype)(x), x)
 
-    @given(SEEDS, BATCHES, NUM_GROUPS, SPACES, st.sampled_from([1, 2, 8]))
-    def test_affinity_rows_sum_to_one(self, seed, batch, groups, space, num_heads):
+    @given(SEEDS, BATCHES, NUM_GROUPS, SPACES, st.sampled_from([1, 2, 8]), LAYOUTS, DTYPES)
+    def test_affinity_rows_sum_to_one(self, seed, batch, groups, space, num_heads, layout, dtype):  # noqa: PLR0917
         torch.manual_seed(seed)
-        affinity = grown(CGFF(8, num_heads=num_heads)).affinity(torch.randn(batch, groups, 8, *space).double())
+        affinity = (
+            grown(CGFF(8, num_heads=num_heads)).to(dtype).affinity(features(layout, batch, groups, 8, *space).to(dtype))
+        )
         assert affinity.shape == (batch, groups, groups)
         assert (affinity >= 0).all()
-        torch.testing.assert_close(affinity.sum(2), torch.ones(batch, groups, dtype=torch.float64))
+        rows = affinity.double().sum(2)
+        step = torch.finfo(dtype).eps  # a row's entries are rounded to this, each by itself
+        torch.testing.assert_close(rows, torch.ones_like(rows), rtol=0, atol=4 * step)
 
     @given(SEEDS, NUM_GROUPS, SPACES)
     def test_the_value_path_is_linear_while_the_affinity_is_held(self, seed, groups, space):
@@ -167,15 +172,15 @@ class TestCGFF:
 
 
 class TestGroups:
-    @given(SEEDS, NUM_GROUPS, SPACES, st.booleans())
-    def test_adding_a_group_leaves_the_others_alone(self, seed, groups, space, spatial):
+    @given(SEEDS, BATCHES, NUM_GROUPS, SPACES, st.booleans(), LAYOUTS)
+    def test_adding_a_group_leaves_the_others_alone(self, seed, batch, groups, space, spatial, layout):
         torch.manual_seed(seed)
         fewer, more = small_wsgsa(groups, spatial), small_wsgsa(groups + 1, spatial)
         with torch.no_grad():
             for name, parameter in more.named_parameters():
                 kept = fewer.get_parameter(name)
                 parameter.copy_(kept) if name == "key_weight" else parameter[:groups].copy_(kept)
-        x = torch.randn(2, 8, *space, dtype=torch.float64)
+        x = features(layout, batch, 8, *space)
         for method in ("gates", "positions", "forward", "pooled"):
             torch.testing.assert_close(getattr(more, method)(x)[:, :groups], getattr(fewer, method)(x))
 
@@ -224,6 +229,25 @@ class TestGroups:
         permuted.load_state_dict({name: value[columns] for name, value in heads.state_dict().items()})
         x = torch.randn(2, 2, 8)
         torch.testing.assert_close(permuted(x), heads(x)[:, columns])
+
+    @given(SEEDS, SIZES, st.booleans())
+    def test_permuting_the_groups_permutes_what_the_whole_model_gives(self, seed, sizes, spatial):
+        torch.manual_seed(seed)
+        groups = named_groups(sizes)
+        order = torch.randperm(len(sizes)).tolist()
+        permuted_groups = AttributeGroups({list(groups)[g]: groups[list(groups)[g]] for g in order})
+        columns = [groups.attributes.index(attribute) for attribute in permuted_groups.attributes]
+        model, permuted = small_model(groups, spatial=spatial), small_model(permuted_groups, spatial=spatial)
+        stacked = {"down_weight", "down_bias", "up_weight", "up_bias", "queries"}
+        state = model.state_dict()
+        for name, value in model.state_dict().items():
+            state[name] = value[columns] if name.startswith("heads.") else value
+            state[name] = value[order] if name.removeprefix("wsgsa.") in stacked else state[name]
+        permuted.load_state_dict(state)
+        images = torch.randn(2, 3, 9, 9, dtype=torch.float64)
+        torch.testing.assert_close(permuted(images), model(images)[:, columns])
+        torch.testing.assert_close(permuted.attribute_maps(images), model.attribute_maps(images)[:, columns])
+        torch.testing.assert_close(permuted.affinity(images), model.affinity(images)[:, order][:, :, order])
 
 
 class TestBatch:
@@ -301,10 +325,28 @@ class TestLoss:
         loss, permuted_loss = DWSLoss(groups), DWSLoss(permuted)
         for _ in range(3):
             logits, targets = drawn_batch(6, sum(sizes), missing=0.1)
-            torch.testing.assert_close(permuted_loss(logits[:, columns], targets[:, columns]), loss(logits, targets))
+            expected = loss(logits, targets)
+            got = permuted_loss(logits[:, columns], targets[:, columns])
+            torch.testing.assert_close(got, expected, rtol=1e-5, atol=0)  # the weights are in float32
             loss.step()
             permuted_loss.step()
             torch.testing.assert_close(permuted_loss.weights, loss.weights[order])
+
+    @given(SEEDS, st.sampled_from([0, 1, 6]), st.integers(1, 5), st.integers(1, 4))
+    def test_permuting_the_attributes_of_a_group_changes_nothing(self, seed, batch, size, others):
+        torch.manual_seed(seed)
+        order, weights = torch.randperm(size).tolist(), 0.1 + torch.rand(size + others)
+        columns = [*order, *range(size, size + others)]
+        names = [f"a{index}" for index in range(size + others)]
+        loss, permuted = (
+            DWSLoss(
+                AttributeGroups({"g": [names[i] for i in places[:size]], "h": names[size:]}), pos_weight=weights[places]
+            )
+            for places in ([*range(size + others)], columns)
+        )
+        logits, targets = drawn_batch(batch, size + others)
+        expected, got = loss(logits, targets), permuted(logits[:, columns], targets[:, columns])
+        torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-12)
 
     @given(SEEDS, SIZES, st.lists(st.integers(1, 5), min_size=1, max_size=4))
     def test_a_batch_in_parts_gives_the_same_period(self, seed, sizes, parts):
@@ -342,6 +384,15 @@ class TestWeights:
         weights = weights_after(periods, rule=rule)
         assert (weights >= 0).all() if rule == "trend" else (weights > 0).all()
         torch.testing.assert_close(weights.mean(), torch.tensor(1.0))
+
+    @pytest.mark.parametrize("rule", ["dws", "equal", "dwa", "trend"])
+    @given(PERIODS)
+    def test_they_follow_the_published_formula(self, rule, periods):
+        everything = [loss for period in periods for loss in period]
+        assume(rule != "dwa" or max(everything) < 1000 * min(everything))  # or the formula's exponentials overflow
+        assume(rule != "trend" or periods[-1:] != periods[-2:-1])  # or the formula divides by a trend of zero
+        expected = torch.tensor(reference.weights_over_time(rule, periods)[-1])
+        torch.testing.assert_close(weights_after(periods, rule=rule), expected, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize(("rule", "alpha"), [("dwa", 1.0), ("dws", 9.0)])
     def test_they_stay_positive_where_a_formula_leaves_the_range_of_numbers(self, rule, alpha):
