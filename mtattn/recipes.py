@@ -44,7 +44,7 @@ class HelpFormatter(ArgumentDefaultsHelpFormatter):
     """Tells defaults, where there is one to tell."""
 
     def _get_help_string(self, action: Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        return action.help if action.default is None or action.default is False else super()._get_help_string(action)
 
 
 def at_least(minimum: int) -> Callable[[str], int]:
@@ -65,25 +65,19 @@ def positive(text: str) -> float:
     return float(text)
 
 
-def recipe_parser(description: str, *, synthetic: bool = True) -> ArgumentParser:
-    """Make the parser with the options that all recipes have; a recipe sets its own defaults, with its reasons.
-
-    Args:
-        description: What the recipe does.
-        synthetic: Whether drawn faces can take the place of ``--root``.
-    """
+def recipe_parser(description: str) -> ArgumentParser:
+    """Make the parser with the options that all recipes have; a recipe sets its own defaults, with its reasons."""
     parser = ArgumentParser(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--root", type=Path, help="the folder of the data set")
-    if synthetic:
-        source.add_argument(
-            "--synthetic",
-            type=int,
-            nargs="?",
-            const=4000,
-            metavar="N",
-            help="draw N labelled faces (4000 if N is left out) and use these in place of a data set",
-        )
+    source.add_argument(
+        "--synthetic",
+        type=int,
+        nargs="?",
+        const=4000,
+        metavar="N",
+        help="draw N labelled faces (4000 if N is left out) and use these in place of a data set",
+    )
     run = parser.add_argument_group("the run")
     run.add_argument("--output", type=Path, help="the folder for checkpoints, model, metrics and report")
     again = run.add_mutually_exclusive_group()
