@@ -12,8 +12,8 @@ from mtattn.data import CelebA, image_transform
 from mtattn.recipes import explain_faces
 from mtattn.report import plot_attribute_maps
 
-ATTRIBUTES = ["Smiling", "Mouth_Slightly_Open", "Heavy_Makeup", "Eyeglasses", "Bangs", "No_Beard"]
-FACES = [2, 20, 29]  # test faces that differ in these attributes
+ATTRIBUTES = ["Smiling", "Wearing_Lipstick", "Heavy_Makeup", "Black_Hair", "No_Beard", "Bushy_Eyebrows"]
+FACES = [10, 20, 26]  # test faces that differ in these attributes
 
 if __name__ == "__main__":
     model_folder, root = map(Path, sys.argv[1:])
@@ -23,4 +23,4 @@ if __name__ == "__main__":
     images = Path(__file__).parent / "images"
     images.mkdir(exist_ok=True)
     figure = plot_attribute_maps(faces, model.groups, ATTRIBUTES)
-    figure.savefig(images / "attribute-maps.png", dpi=120)
+    figure.savefig(images / "attribute-maps.png", dpi=100)
