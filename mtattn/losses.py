@@ -1,8 +1,8 @@
 """Loss weighting that makes tasks converge together: DynamicWeighting for any losses, DWSLoss for attributes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -151,7 +151,7 @@ class DynamicWeighting(Float32State):
             self._draws += 1
             self.weights.copy_(functional.random_weights(self._draws, self.num_tasks))
 
-    def _set_weights(self, proposed: Float[Tensor, " task"], seen: Tensor) -> None:
+    def _set_weights(self, proposed: Any, seen: Tensor) -> None:
         if not isinstance(proposed, Tensor) or proposed.shape != self.weights.shape:
             raise ValueError(
                 f"DynamicWeighting: a rule returns a tensor with one number for each of {self.num_tasks} tasks, "
@@ -205,7 +205,7 @@ class DWSLoss(Float32State):
         *,
         rule: RuleName | Rule = "dws",
         alpha: float = 1.0,
-        pos_weight: Float[Tensor, " attribute"] | Mapping[str, float] | None = None,
+        pos_weight: Float[Tensor, " attribute"] | Sequence[float] | Mapping[str, float] | None = None,
         seed: int = 0,
         device: torch.device | str | None = None,
     ) -> None:
@@ -278,7 +278,7 @@ def _named_rule(name: str, alpha: float) -> Rule:
 
 
 def _pos_weight_tensor(
-    pos_weight: Float[Tensor, " attribute"] | Mapping[str, float] | None,
+    pos_weight: Float[Tensor, " attribute"] | Sequence[float] | Mapping[str, float] | None,
     groups: AttributeGroups,
     device: torch.device | str | None,
 ) -> Float[Tensor, " attribute"] | None:

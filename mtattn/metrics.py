@@ -1,5 +1,6 @@
 """AttributeMetrics: how good the predictions are, attribute by attribute, beside the majority-class baseline."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ class AttributeMetrics(Metric):
     targets: list[Tensor]
     majority: Tensor
 
-    def __init__(self, groups: AttributeGroups, train_rates: Float[Tensor, " attribute"]) -> None:
+    def __init__(self, groups: AttributeGroups, train_rates: Float[Tensor, " attribute"] | Sequence[float]) -> None:
         super().__init__()
         num_attributes = len(groups.attributes)
         train_rates = torch.as_tensor(train_rates)

@@ -580,6 +580,12 @@ class TestDWSLoss:
         with pytest.raises(ValueError, match=message):
             DWSLoss(GROUPS, pos_weight=pos_weight)
 
+    def test_pos_weight_may_be_a_list(self):
+        numbers = [1.0, 3.0, 0.5, 2.0, 1.5]
+        logits, targets = batch(1)
+        expected = DWSLoss(GROUPS, pos_weight=torch.tensor(numbers))(logits, targets)
+        assert torch.equal(DWSLoss(GROUPS, pos_weight=numbers)(logits, targets), expected)
+
     @pytest.mark.parametrize("value", [0.0, -1.0, NAN, math.inf])
     def test_a_pos_weight_that_is_not_positive_and_finite_is_refused(self, value):
         with pytest.raises(ValueError, match="DWSLoss: pos_weight is positive and finite, got"):

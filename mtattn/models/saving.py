@@ -46,7 +46,8 @@ def checked_config(config: Any, place: object) -> dict[str, Any]:
     Raises:
         ValueError: It is not.
     """
-    if not isinstance(config, dict) or not {"groups", "channels", "out_channels"} <= config.keys():
+    has_all = isinstance(config, dict) and {"groups", "channels", "out_channels"} <= config.keys()
+    if not has_all or not isinstance(config["groups"], dict):
         raise ValueError(
             f"FARAMTN.from_pretrained: the config of a FARAMTN has groups, channels and out_channels, "
             f"that of {place} is something else."
