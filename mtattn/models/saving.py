@@ -46,13 +46,13 @@ def checked_config(config: Any, place: object) -> dict[str, Any]:
     Raises:
         ValueError: It is not.
     """
-    has_all = isinstance(config, dict) and {"groups", "channels", "out_channels"} <= config.keys()
-    if not has_all or not isinstance(config["groups"], dict):
-        raise ValueError(
-            f"FARAMTN.from_pretrained: the config of a FARAMTN has groups, channels and out_channels, "
-            f"that of {place} is something else."
-        )
-    return config
+    parts = {"groups", "channels", "out_channels"}
+    if isinstance(config, dict) and parts <= config.keys() and isinstance(config["groups"], dict):
+        return config
+    raise ValueError(
+        f"FARAMTN.from_pretrained: the config of a FARAMTN has groups, channels and out_channels, "
+        f"that of {place} is something else."
+    )
 
 
 def _is_name_on_the_hub(place: "str | PathLike[str]") -> bool:
