@@ -124,6 +124,7 @@ def save(model: nn.Module, folder: Path, config: Mapping[str, Any]) -> None:
     """Write weights and config; the weights remember the config, so that later changes to it can be told."""
     from safetensors.torch import save_model  # noqa: PLC0415
 
-    save_model(model, str(folder / WEIGHTS_FILE), metadata={"format": "pt", "config": json.dumps(config)})
+    # one entry only: safetensors writes several in no fixed order, and the same model shall give the same bytes
+    save_model(model, str(folder / WEIGHTS_FILE), metadata={"config": json.dumps(config)})
     # written here because huggingface_hub sorts the keys, and the order of the groups is the order of the columns
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
