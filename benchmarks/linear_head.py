@@ -1,6 +1,6 @@
 """The baseline that is hardest to beat: the recipes' backbone and training, with one linear layer in place of FAR-AMTN.
 
-python benchmarks/linear_head.py celeba path/to/celeba --epochs 12 --seed 0
+python benchmarks/linear_head.py celeba path/to/celeba --epochs 12 --seed 0 --output runs/linear
 """
 
 import json

@@ -38,9 +38,7 @@ def parse() -> Namespace:
     return parser.parse_args()
 
 
-def build_model(options: Namespace) -> FARAMTN:
-    if options.start_from is not None:
-        return FARAMTN.from_pretrained(options.start_from)
+def new_model(options: Namespace) -> FARAMTN:
     groups = CELEBA_GROUPS if options.synthetic is None else CELEBA_GROUPS.only(SyntheticFaces.attributes)
     model = FARAMTN.from_timm(
         options.backbone,
@@ -57,8 +55,10 @@ def build_model(options: Namespace) -> FARAMTN:
 
 
 def main(options: Namespace) -> None:
-    if options.start_from is not None:  # the record shall say what the model is, not what a new one would have been
-        config = FARAMTN.from_pretrained(options.start_from).config
+    model = None
+    if options.start_from is not None:
+        model = FARAMTN.from_pretrained(options.start_from)
+        config = model.config  # the record shall say what the model is, not what a new one would have been
         options.backbone, options.drop_stages = config["backbone"]["name"], config["backbone"]["drop_stages"]
         options.image_size, _ = config["image"]["size"]
         options.reduction, options.spatial = config["reduction"], config["spatial"]
@@ -69,7 +69,8 @@ def main(options: Namespace) -> None:
         SyntheticFaces(options.synthetic, seed=options.seed).write(root)
 
     set_seed(options.seed)
-    model = build_model(options).to(memory_format=torch.channels_last)  # the faster layout for convolutions
+    model = new_model(options) if model is None else model
+    model.to(memory_format=torch.channels_last)  # the faster layout for convolutions
     groups = model.groups
     train, valid, test = (
         data(

@@ -30,6 +30,7 @@ from mtattn.report import FaceExample, write_metrics, write_report
 from mtattn.training import TrainingDiverged, evaluate
 
 with needed_by("mtattn.recipes", extra="recipes"):
+    import timm
     from torchvision.transforms import v2
 
 SETTINGS_FILE = "settings.json"
@@ -169,8 +170,6 @@ def open_output(options: Namespace) -> None:
 
 def size_options(options: Namespace) -> dict[str, Any]:
     """Tell a backbone that is made for one image size, such as a ViT, which size it gets."""
-    with needed_by("mtattn.recipes", extra="recipes"):
-        import timm  # noqa: PLC0415
     config = timm.get_pretrained_cfg(options.backbone, allow_unregistered=True)
     return {"img_size": options.image_size} if config is not None and config.fixed_input_size else {}
 

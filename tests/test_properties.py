@@ -35,6 +35,13 @@ def named_groups(sizes):
     return AttributeGroups({f"g{g}": [f"a{g}.{a}" for a in range(size)] for g, size in enumerate(sizes)})
 
 
+def shuffled(groups):
+    """The groups in another order, that order, and the columns that go with it."""
+    order = torch.randperm(len(groups)).tolist()
+    permuted = AttributeGroups({list(groups)[g]: groups[list(groups)[g]] for g in order})
+    return permuted, order, [groups.attributes.index(attribute) for attribute in permuted.attributes]
+
+
 def features(layout, *shape):
     """Random features in float64, laid out in memory in one of several ways."""
     x = torch.randn(shape, dtype=torch.float64)
@@ -209,9 +216,7 @@ class TestGroups:
     def test_permuting_the_groups_permutes_the_logits_of_the_heads(self, seed, sizes):
         torch.manual_seed(seed)
         groups = named_groups(sizes)
-        order = torch.randperm(len(sizes)).tolist()
-        permuted = AttributeGroups({list(groups)[g]: groups[list(groups)[g]] for g in order})
-        columns = [groups.attributes.index(attribute) for attribute in permuted.attributes]
+        permuted, order, columns = shuffled(groups)
         heads, permuted_heads = GroupHeads(8, groups).double(), GroupHeads(8, permuted).double()
         with torch.no_grad():
             permuted_heads.weight.copy_(heads.weight[columns])
@@ -235,9 +240,7 @@ class TestGroups:
     def test_permuting_the_groups_permutes_what_the_whole_model_gives(self, seed, sizes, spatial):
         torch.manual_seed(seed)
         groups = named_groups(sizes)
-        order = torch.randperm(len(sizes)).tolist()
-        permuted_groups = AttributeGroups({list(groups)[g]: groups[list(groups)[g]] for g in order})
-        columns = [groups.attributes.index(attribute) for attribute in permuted_groups.attributes]
+        permuted_groups, order, columns = shuffled(groups)
         model, permuted = small_model(groups, spatial=spatial), small_model(permuted_groups, spatial=spatial)
         stacked = {"down_weight", "down_bias", "up_weight", "up_bias", "queries"}
         state = model.state_dict()
@@ -320,9 +323,7 @@ class TestLoss:
     def test_permuting_the_groups_permutes_losses_and_weights(self, seed, sizes):
         torch.manual_seed(seed)
         groups = named_groups(sizes)
-        order = torch.randperm(len(sizes)).tolist()
-        permuted = AttributeGroups({list(groups)[g]: groups[list(groups)[g]] for g in order})
-        columns = [groups.attributes.index(attribute) for attribute in permuted.attributes]
+        permuted, order, columns = shuffled(groups)
         loss, permuted_loss = DWSLoss(groups), DWSLoss(permuted)
         for _ in range(3):
             logits, targets = drawn_batch(6, sum(sizes), missing=0.1)

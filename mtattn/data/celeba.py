@@ -52,6 +52,8 @@ class CelebA(AttributeImages):
         ((178, 218), tensor([1., 0.]))
     """
 
+    _read_from_files = True
+
     def __init__(
         self,
         root: str | Path,

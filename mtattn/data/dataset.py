@@ -50,6 +50,8 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
         tensor([1., 0., nan])
     """
 
+    _read_from_files = False  # True where a reader has looked at its files whole: these rows may be a part of them
+
     def __init__(
         self,
         folder: str | Path,
@@ -62,18 +64,15 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
         missing: str = "error",
     ) -> None:
         check_known(self._owner, "way to treat missing images", [missing], ("error", "skip"))
-        _check_unique(self._owner, "attribute", attributes)
-        _check_unique(self._owner, "image", np.asarray(names).tolist())
+        if not self._read_from_files:
+            _check_own(self._owner, np.asarray(names), np.asarray(labels), attributes)
         self.attributes = tuple(attributes) if only is None else _chosen(self._owner, only, attributes)
         self.transform = transform
         self.skipped: tuple[Path, ...] = ()
         self._folder = str(folder)
         self._names = _encoded(np.asarray(names))
         columns = [list(attributes).index(attribute) for attribute in self.attributes]
-        read_from_file = type(self) is not AttributeImages  # then the file was looked at whole, these are a part of it
-        self._labels = _checked_labels(
-            self._owner, labels, len(self._names), len(attributes), looked_at=read_from_file
-        )[:, columns]
+        self._labels = _checked_labels(self._owner, labels, len(self._names), len(attributes))[:, columns]
         self._check_presence(missing)
 
     @property
@@ -191,6 +190,15 @@ def _encoded(names: Shaped[np.ndarray, " image"]) -> Shaped[np.ndarray, " image"
     return names if names.dtype.kind == "S" else np.char.encode(names.astype(str), "utf-8")
 
 
+def _check_own(owner: str, names: Shaped[np.ndarray, " image"], labels: Any, attributes: Sequence[str]) -> None:
+    _check_unique(owner, "attribute", attributes)
+    _check_unique(owner, "image", names.tolist())
+    if labels.dtype == bool or ((labels == 0).any() and not (labels == -1).any()):
+        raise ValueError(
+            f"{owner}: -1 says that an image lacks an attribute and 0 that nobody knows, got no -1; write -1 for 0."
+        )
+
+
 def _check_unique(owner: str, kind: str, names: Sequence[Any]) -> None:
     name, count = max(Counter(names).items(), key=lambda item: item[1], default=("", 0))
     if count > 1:
@@ -209,9 +217,7 @@ def _chosen(owner: str, only: Sequence[str], known: Sequence[str]) -> tuple[str,
     return tuple(only)
 
 
-def _checked_labels(
-    owner: str, labels: Any, num_images: int, num_attributes: int, *, looked_at: bool
-) -> Int8[Tensor, "image attribute"]:
+def _checked_labels(owner: str, labels: Any, num_images: int, num_attributes: int) -> Int8[Tensor, "image attribute"]:
     if num_images == 0:
         raise ValueError(f"{owner}: needs at least one image, got none.")
     array = np.asarray(labels)
@@ -219,10 +225,6 @@ def _checked_labels(
         raise ValueError(
             f"{owner}: labels have a row for each image and a column for each attribute, got shape {array.shape} "
             f"for {num_images} images and {num_attributes} attributes."
-        )
-    if not looked_at and (array.dtype == bool or ((array == 0).any() and not (array == -1).any())):
-        raise ValueError(
-            f"{owner}: -1 says that an image lacks an attribute and 0 that nobody knows, got no -1; write -1 for 0."
         )
     if not np.isin(array, (-1, 0, 1)).all():
         raise ValueError(f"{owner}: a label is 1 (yes), -1 (no) or 0 (unlabelled), got {np.unique(array)[:5]}.")

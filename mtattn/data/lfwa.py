@@ -44,6 +44,8 @@ class LFWA(AttributeImages):
         ValueError: An attribute or split is unknown, the split is empty, or a file breaks its form.
     """
 
+    _read_from_files = True
+
     def __init__(
         self,
         root: str | Path,

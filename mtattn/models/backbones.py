@@ -120,11 +120,12 @@ def build_backbone(
             to drop.
         OSError: The pretrained weights could not be fetched.
     """
+    options = options or {}
     try:
-        json.dumps(options or {})
+        json.dumps(options)
     except TypeError as error:
         raise ValueError(f"from_timm: backbone_options are saved as JSON, got {options}: {error}") from error
-    model: Any = _create(name, pretrained, options or {})
+    model: Any = _create(name, pretrained, options)
     if weights is not None:
         load_backbone_weights(model, Path(weights))
     cut = None if whole else _FAMILIES.get(type(model).__name__)
@@ -135,11 +136,11 @@ def build_backbone(
     if cut is not None:
         _check_stages(name, drop_stages, _num_stages(model))
     shared = cut(model, drop_stages) if cut else None
-    height, width = _image_size(model, options or {})
+    height, width = _image_size(model, options)
     sides = (height, width) if model.pretrained_cfg.get("fixed_input_size") else (128, 128)  # what is fast enough
     try:
         trunk = FeatureMap(model, whole=cut is None)
-        features = _run(trunk, torch.zeros(1, (options or {}).get("in_chans", 3), *sides))
+        features = _run(trunk, torch.zeros(1, options.get("in_chans", 3), *sides))
     except Exception as error:  # some models have no such map, and say so in many ways
         raise ValueError(f"from_timm: {name!r} gives no feature map ({type(error).__name__}: {error}).") from error
     shared = FreshBottleneck(features.shape[1]) if shared is None else shared
