@@ -271,6 +271,26 @@ def test_labels_written_as_0_and_1_are_refused_because_0_means_unlabelled(root):
         CelebA(root, "train")
 
 
+def test_a_split_may_have_no_minus_one_if_the_file_has_some(root):
+    path = root / "list_attr_celeba.txt"
+    path.write_text(path.read_text().replace(f"{NAMES[4]}  0  1 -1", f"{NAMES[4]}  0  1  1"))
+    assert CelebA(root, "test").targets.nan_to_num(-1).tolist() == [[-1, 1, 1]]
+
+
+def test_an_attribute_without_a_name_is_refused(kaggle_root):
+    replace(kaggle_root / "list_attr_celeba.csv", "image_id,Smiling,Young", "image_id,Smiling,")
+    with pytest.raises(ValueError, match="an attribute has a name, got an empty one in line 1 of"):
+        CelebA(kaggle_root, "train")
+
+
+def test_own_data_of_a_derived_class_are_checked_like_any_other(root):
+    class Mine(AttributeImages):
+        pass
+
+    with pytest.raises(ValueError, match="Mine: -1 says that an image lacks an attribute"):
+        Mine(root / "img_align_celeba", NAMES[:1], [[1, 0, 1]], ATTRIBUTES)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"\x1f\x8b\x08\x00\xff\xfe", "5\nSmiling".encode("utf-16"), b"5\nSmiling\n\0\0\0"],
