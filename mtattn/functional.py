@@ -84,15 +84,17 @@ def channel_linear(
     grouped: Float[Tensor, "batch group channel *space"], weight: Float[Tensor, "out channel"]
 ) -> Float[Tensor, "batch group out *space"]:
     """Apply one linear map to the channels of every group and position."""
+    if grouped.ndim == 3:  # one plain matrix product, which a contraction written for any axes would not become
+        return F.linear(grouped, weight)
     return einsum(grouped, weight, "batch group channel ..., out channel -> batch group out ...")
 
 
 def group_affinity(
-    queries: Float[Tensor, "batch group channel"], keys: Float[Tensor, "batch group channel"], num_heads: int
+    queries: Float[Tensor, "batch group key"], keys: Float[Tensor, "batch group key"], num_heads: int
 ) -> Float[Tensor, "batch head group group"]:
     """Compute how much each group (row) listens to each group (column), per head; rows sum to 1.
 
-    ``softmax(Q K^T / sqrt(channels / heads))``
+    ``softmax(Q K^T / sqrt(width of a head))``
 
     Source:
         scaled dot-product attention (arXiv 1706.03762), across the group axis.
@@ -117,9 +119,14 @@ def group_logits(
     bias: Float[Tensor, " attribute"],
     group_of: Int[Tensor, " attribute"],
 ) -> Float[Tensor, "batch attribute *space"]:
-    """Apply to each attribute its own linear layer on the features of its own group."""
-    own_group = grouped.index_select(1, group_of)
-    logits = einsum(own_group, weight, "batch attribute channel ..., attribute channel -> batch attribute ...")
+    """Apply to each attribute its own linear layer on the features of its own group.
+
+    One product gives every attribute's logit for every group, of which each attribute keeps its own group's: cheaper
+    than to copy a group's features for each of its attributes, because features are wide and attributes are few.
+    """
+    every_group = channel_linear(grouped, weight)
+    own_group = rearrange(group_of, "attribute -> 1 1 attribute" + " 1" * (grouped.ndim - 3))
+    logits = every_group.gather(1, own_group.expand(len(grouped), 1, *every_group.shape[2:])).squeeze(1)
     return logits + bias.reshape(-1, *[1] * (logits.ndim - 2))
 
 
@@ -134,17 +141,17 @@ def group_bce(
     A NaN target is a missing label: whatever stands in its place is never read. A group without labels has loss 0.
     """
     dtype = torch.promote_types(logits.dtype, torch.float32)
-    labelled = ~targets.isnan()
+    missing = targets.isnan()
     losses = F.binary_cross_entropy_with_logits(
-        logits.masked_fill(~labelled, 0).to(dtype),
-        targets.masked_fill(~labelled, 0).to(dtype),
+        logits.masked_fill(missing, 0).to(dtype),
+        targets.masked_fill(missing, 0).to(dtype),
         reduction="none",
         pos_weight=None if pos_weight is None else pos_weight.to(dtype),
-    ).masked_fill(~labelled, 0)
+    ).masked_fill(missing, 0)
     # a product and a sum, not a matrix product: exact under TF32 and in the same order on every run
     membership = membership.to(dtype)
     sums = (losses.sum(0)[:, None] * membership).sum(0)
-    counts = (labelled.sum(0)[:, None] * membership).sum(0)
+    counts = ((~missing).sum(0)[:, None] * membership).sum(0)
     return sums / counts.clamp_min(1), counts
 
 

@@ -58,27 +58,16 @@ class WSGSA(nn.Module):
     ) -> None:
         super().__init__()
         out_channels = channels if out_channels is None else out_channels
-        _check_positive(
-            "WSGSA",
-            channels=channels,
-            num_groups=num_groups,
-            reduction=reduction,
-            out_channels=out_channels,
-            key_channels=key_channels,
-        )
+        sizes = {"channels": channels, "num_groups": num_groups, "reduction": reduction, "out_channels": out_channels}
+        _check_positive("WSGSA", **sizes, key_channels=key_channels)
         _check_divides("WSGSA", divisor="reduction", value=reduction, channels=channels)
         if shared is None and out_channels != channels:
             raise ValueError(
                 f"WSGSA: without a shared module out_channels equals channels, "
                 f"got channels={channels} and out_channels={out_channels}; pass shared=."
             )
-        self.channels, self.num_groups, self.out_channels, self.reduction = (
-            channels,
-            num_groups,
-            out_channels,
-            reduction,
-        )
-        self.spatial, self.key_channels = spatial, key_channels
+        self.channels, self.num_groups, self.out_channels = channels, num_groups, out_channels
+        self.reduction, self.spatial, self.key_channels = reduction, spatial, key_channels
         self.shared = nn.Identity() if shared is None else shared
 
         def parameter(*shape: int) -> nn.Parameter:
@@ -108,9 +97,7 @@ class WSGSA(nn.Module):
 
     def gates(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch group out"]:
         """Compute the gate of each group and output channel, in (0, 1)."""
-        _check_size("WSGSA", "channels", expected=self.channels, got=x.shape[1])
-        pooled = reduce(x, "batch channel ... -> batch channel", "mean")
-        return functional.channel_gates(pooled, self.down_weight, self.down_bias, self.up_weight, self.up_bias)
+        return self._gates(self._mean(x))
 
     def positions(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch group *new_space"]:
         """Compute how much each group looks at each position of f(x); averages to 1, all ones without ``spatial``."""
@@ -126,13 +113,23 @@ class WSGSA(nn.Module):
 
     def pooled(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch group out"]:
         """Compute ``self(x)`` averaged over space, exactly, without building it."""
-        gates = self.gates(x)
+        mean = self._mean(x)
+        gates = self._gates(mean)
+        if isinstance(self.shared, nn.Identity) and not self.spatial:
+            return gates * mean.unsqueeze(1)  # the same mean twice, so x is read once
         shared = self._share(x)
         return functional.gate_mean(shared, gates, self._positions(shared))
 
     def extra_repr(self) -> str:  # noqa: D102
         sizes = f"{self.channels}, {self.num_groups}, reduction={self.reduction}, out_channels={self.out_channels}"
         return f"{sizes}, spatial=True, key_channels={self.key_channels}" if self.spatial else sizes
+
+    def _mean(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel"]:
+        _check_size("WSGSA", "channels", expected=self.channels, got=x.shape[1])
+        return reduce(x, "batch channel ... -> batch channel", "mean")
+
+    def _gates(self, mean: Float[Tensor, "batch channel"]) -> Float[Tensor, "batch group out"]:
+        return functional.channel_gates(mean, self.down_weight, self.down_bias, self.up_weight, self.up_bias)
 
     def _share(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch out *new_space"]:
         _check_size("WSGSA", "channels", expected=self.channels, got=x.shape[1])
@@ -149,12 +146,13 @@ class WSGSA(nn.Module):
 class CGFF(nn.Module):
     """Let the groups exchange information: multi-head attention across the group axis, added to the input.
 
-    ``Y = X' + O(A V(X'))`` with ``A = softmax(Q(norm m) K(norm m)^T / sqrt(channels / heads))`` and m the spatial mean
-    of X'. The path that carries the values is linear, so averaging over space before or after CGFF is the same.
+    ``Y = X' + O(A V(X'))`` with ``A = softmax(Q(norm m) K(norm m)^T / sqrt(key_channels))`` and m the spatial mean of
+    X'. The path that carries the values is linear, so averaging over space before or after CGFF is the same.
 
     Args:
         channels: Channels of each group.
         num_heads: Number of attention heads.
+        key_channels: Width of the queries and keys of each head; None means ``channels / num_heads``.
         dropout: Probability of dropping an entry of the affinity while training, in [0, 1).
         device: Device of the parameters.
         dtype: Type of the parameters.
@@ -179,6 +177,7 @@ class CGFF(nn.Module):
         channels: int,
         *,
         num_heads: int = 8,
+        key_channels: int | None = None,
         dropout: float = 0.0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -186,13 +185,18 @@ class CGFF(nn.Module):
         super().__init__()
         _check_positive("CGFF", channels=channels, num_heads=num_heads)
         _check_divides("CGFF", divisor="num_heads", value=num_heads, channels=channels)
+        key_channels = channels // num_heads if key_channels is None else key_channels
+        _check_positive("CGFF", key_channels=key_channels)
         if not 0 <= dropout < 1:
             raise ValueError(f"CGFF: dropout is a probability in [0, 1), got {dropout}.")
-        self.channels, self.num_heads = channels, num_heads
+        self.channels, self.num_heads, self.key_channels = channels, num_heads, key_channels
         self.norm = nn.LayerNorm(channels, device=device, dtype=dtype)
-        self.query, self.key, self.value, self.output = (
-            nn.Linear(channels, channels, bias=False, device=device, dtype=dtype) for _ in range(4)
-        )
+
+        def linear(out_channels: int) -> nn.Linear:
+            return nn.Linear(channels, out_channels, bias=False, device=device, dtype=dtype)
+
+        self.query, self.key = linear(num_heads * key_channels), linear(num_heads * key_channels)
+        self.value, self.output = linear(channels), linear(channels)
         self.dropout = nn.Dropout(dropout)
         self.reset_parameters()
 
@@ -212,7 +216,8 @@ class CGFF(nn.Module):
         return x + functional.channel_linear(heard, self.output.weight)
 
     def extra_repr(self) -> str:  # noqa: D102
-        return f"{self.channels}, num_heads={self.num_heads}"
+        narrow = self.num_heads * self.key_channels != self.channels
+        return f"{self.channels}, num_heads={self.num_heads}" + f", key_channels={self.key_channels}" * narrow
 
     def _affinity(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch head group group"]:
         _check_size("CGFF", "channels", expected=self.channels, got=x.shape[2])

@@ -100,19 +100,19 @@ def layer_norm(vector, weight, bias, eps):
 
 
 def affinity(grouped, norm, query, key, num_heads):
-    """A = softmax(Q(norm m) K(norm m)^T / sqrt(d/heads)), m the spatial mean of (b, g, d, *s).
+    """A = softmax(Q(norm m) K(norm m)^T / sqrt(k)), m the spatial mean of (b, g, d, *s), k a head's key channels.
 
     ``norm`` is the weight, bias and epsilon of the norm.
     """
     channels = grouped.shape[2]
-    width = channels // num_heads
+    width = len(query) // num_heads
     heads_of_images = []
     for image in grouped:
         queries, keys = [], []
         for group in image:
             normed = layer_norm([spatial_mean(group[c]) for c in range(channels)], *norm)
-            queries.append([sum(query[o, c] * normed[c] for c in range(channels)) for o in range(channels)])
-            keys.append([sum(key[o, c] * normed[c] for c in range(channels)) for o in range(channels)])
+            queries.append([sum(query[o, c] * normed[c] for c in range(channels)) for o in range(len(query))])
+            keys.append([sum(key[o, c] * normed[c] for c in range(channels)) for o in range(len(key))])
         heads = []
         for head in range(num_heads):
             own = range(head * width, (head + 1) * width)

@@ -212,10 +212,10 @@ class TestWSGSA:
 
 
 class TestCGFF:
-    @pytest.mark.parametrize("num_heads", [1, 2])
+    @pytest.mark.parametrize(("num_heads", "key_channels"), [(1, None), (2, None), (2, 1), (1, 5)])
     @pytest.mark.parametrize("space", SPACES)
-    def test_equals_the_loops(self, space, num_heads, device):
-        cgff = grown(CGFF(4, num_heads=num_heads), device)
+    def test_equals_the_loops(self, space, num_heads, key_channels, device):
+        cgff = grown(CGFF(4, num_heads=num_heads, key_channels=key_channels), device)
         x = torch.randn(2, 3, 4, *space, dtype=torch.float64)
         assert_same_with_gradients(cgff, cgff, slow_cgff(num_heads), x, device)
 
@@ -247,6 +247,11 @@ class TestCGFF:
 
         assert torch.autograd.gradcheck(of_parameters, values)
 
+    def test_keys_are_as_wide_as_a_head_unless_said_otherwise(self):
+        assert CGFF(24, num_heads=3).key_channels == 8
+        assert CGFF(24, num_heads=3).query.weight.shape == (24, 24)
+        assert CGFF(24, num_heads=3, key_channels=2).key.weight.shape == (6, 24)
+
     def test_the_identity_at_the_start_can_be_left(self):
         cgff = CGFF(8, num_heads=2)
         cgff(torch.randn(2, 3, 8)).square().sum().backward()
@@ -273,6 +278,7 @@ class TestCGFF:
             pytest.param(
                 {"num_heads": 7}, "CGFF: num_heads must divide channels, got channels=64 and num_heads=7", id="heads"
             ),
+            pytest.param({"key_channels": 0}, "CGFF: key_channels must be at least 1, got 0", id="keys"),
             pytest.param({"dropout": 1.0}, r"CGFF: dropout is a probability in \[0, 1\), got 1.0", id="all dropped"),
             pytest.param({"dropout": -0.1}, "CGFF: dropout is a probability", id="negative"),
         ],

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub import PyTorchModelHubMixin
 from jaxtyping import Float
@@ -15,9 +16,6 @@ from mtattn.models import saving
 from mtattn.models.backbones import FreshBottleneck, build_backbone
 from mtattn.models.parameters import sort_parameters
 from mtattn.modules import CGFF, WSGSA, GroupHeads
-
-if TYPE_CHECKING:
-    from os import PathLike
 
 
 class FARAMTN(
@@ -40,12 +38,12 @@ class FARAMTN(
         shared: The module f, shared by all groups, from the trunk's map to (b, out_channels, h, w). None: the identity.
         out_channels: Channels that ``shared`` returns; None means as many as it gets.
         reduction: The gates' hidden layer has ``channels / reduction`` units.
-        fused_channels: Channels of each group in CGFF and heads. A linear layer brings f's channels down to these;
-            where there are no more than these, there is no such layer.
+        fused_channels: Channels of each group in CGFF and heads; where f has more, a linear layer brings them down.
         num_heads: Attention heads of CGFF.
         dropout: Dropout on CGFF's affinity while training, in [0, 1).
         spatial: Whether each group also learns where to look.
-        key_channels: Width of the keys and queries for that.
+        key_channels: Width of the queries and keys of CGFF, all heads together and at most as wide as its channels, and
+            of those that weigh the positions.
 
     Raises:
         ValueError: The sizes do not fit each other, see :class:`WSGSA` and :class:`CGFF`.
@@ -63,8 +61,8 @@ class FARAMTN(
         True
 
     Source:
-        FAR-AMTN, Gao, Wang, Liu and Zhao 2025 (arXiv 2601.01537). The projection, the fixed factor of two that makes
-        up for the gates' one half, and the starting values are mtattn's.
+        FAR-AMTN, Gao, Wang, Liu and Zhao 2025 (arXiv 2601.01537). The projection, the narrow keys, the fixed factor of
+        two that makes up for the gates' one half, and the starting values are mtattn's.
     """
 
     def __init__(
@@ -84,8 +82,7 @@ class FARAMTN(
     ) -> None:
         super().__init__()
         out_channels = channels if out_channels is None else out_channels
-        self.groups = groups
-        self.trunk = trunk
+        self.groups, self.trunk = groups, trunk
         self._frozen = False
         gating: dict[str, Any] = {"reduction": reduction, "spatial": spatial, "key_channels": key_channels}
         self.wsgsa = WSGSA(channels, len(groups), shared=shared, out_channels=out_channels, **gating)
@@ -93,8 +90,10 @@ class FARAMTN(
         self.projection = nn.Linear(out_channels, fused_channels, bias=False) if narrow else None
         if self.projection is not None:
             nn.init.orthogonal_(self.projection.weight)  # keeps the scale of what it carries
-        self.cgff = CGFF(min(out_channels, fused_channels), num_heads=num_heads, dropout=dropout)
-        self.heads = GroupHeads(self.cgff.channels, groups)
+        fused = min(out_channels, fused_channels)
+        head_keys = max(key_channels // max(num_heads, 1), 1) if key_channels < fused else None
+        self.cgff = CGFF(fused, num_heads=num_heads, key_channels=head_keys, dropout=dropout)
+        self.heads = GroupHeads(fused, groups)
         self.config: dict[str, Any] = {
             "mtattn_version": version("mtattn"),
             "groups": {name: list(attributes) for name, attributes in groups.items()},
@@ -113,7 +112,7 @@ class FARAMTN(
         groups: AttributeGroups,
         *,
         pretrained: bool = False,
-        backbone_weights: "str | PathLike[str] | None" = None,
+        backbone_weights: str | PathLike[str] | None = None,
         backbone_options: Mapping[str, Any] | None = None,
         drop_stages: int = 0,
         shared: nn.Module | None = None,
@@ -237,7 +236,7 @@ class FARAMTN(
         return sort_parameters(self, trunk, learning_rate, trunk_factor * learning_rate, weight_decay)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: "str | PathLike[str]", **options: Any) -> "FARAMTN":
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **options: Any) -> "FARAMTN":
         """Load a model from a folder that ``save_pretrained`` wrote, or from a Hugging Face Hub repository.
 
         The backbone is built anew from its name and gets its weights from the folder: nothing is fetched for it and
