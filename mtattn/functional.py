@@ -126,7 +126,7 @@ def group_logits(
     """
     every_group = channel_linear(grouped, weight)
     own_group = rearrange(group_of, "attribute -> 1 1 attribute" + " 1" * (grouped.ndim - 3))
-    logits = every_group.gather(1, own_group.expand(len(grouped), 1, *every_group.shape[2:])).squeeze(1)
+    logits = every_group.gather(1, own_group.expand(grouped.shape[0], 1, *every_group.shape[2:])).squeeze(1)
     return logits + bias.reshape(-1, *[1] * (logits.ndim - 2))
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.export import Dim, export
 
-from mtattn import CGFF, WSGSA, AttributeGroups, DynamicWeighting, GroupHeads, functional
+from mtattn import CGFF, FARAMTN, WSGSA, AttributeGroups, DWSLoss, DynamicWeighting, GroupHeads, functional
 
 pytestmark = pytest.mark.compile
 BATCH, HEIGHT, WIDTH = Dim("batch", max=64), Dim("height", min=2, max=64), Dim("width", min=2, max=64)
@@ -164,3 +164,37 @@ def test_the_pure_functions_export_with_any_size_of_space():
     arguments = inputs(3, 5, 9)
     for got, expected in zip(program.module()(*arguments), Gate()(*arguments), strict=True):
         torch.testing.assert_close(got, expected)
+
+
+def test_a_training_step_with_its_loss_is_one_graph_and_two_more_for_other_batches_and_evaluation():
+    """Nothing waits for the device in it: a graph that read a value on the host would break."""
+    model, loss = FARAMTN(nn.Conv2d(3, 32, 4, stride=4), 32, GROUPS), DWSLoss(GROUPS)
+    counter = CompileCounterWithBackend("eager")
+
+    @torch.compile(fullgraph=True, backend=counter)
+    def compiled(images, targets):
+        return loss(model(images), targets)
+
+    for mode in (True, False):
+        model.train(mode)
+        loss.train(mode)
+        for batch in (4, 6, 8, 10):
+            compiled(torch.rand(batch, 3, 16, 16), torch.randint(0, 2, (batch, 4)).float()).backward()
+            loss.step()
+    assert counter.frame_count <= 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="only CUDA can tell that something waits for the device")
+def test_no_training_step_waits_for_the_device():
+    model, loss = FARAMTN.from_timm("resnet18", GROUPS).cuda(), DWSLoss(GROUPS).cuda()
+    optimizer = torch.optim.AdamW(model.parameters())
+    images, targets = torch.rand(4, 3, 64, 64).cuda(), torch.randint(0, 2, (4, 4)).float().cuda()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            loss(model(images), targets).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            loss.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

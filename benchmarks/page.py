@@ -1,0 +1,289 @@
+"""Turn results/*.json into the documentation's page "How fast, and against what" and its figures.
+
+python benchmarks/page.py
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+
+HERE = Path(__file__).parent
+DOCS = HERE.parent / "docs"
+PAGE = DOCS / "explanation" / "how-fast.md"
+IMAGES = DOCS / "images"
+Row = dict[str, Any]
+OURS, OTHERS = "#2a78b8", "#b9bdc4"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One section: what is claimed, which benchmark shows it, and how its rows are put into words."""
+
+    name: str
+    title: str
+    text: str
+    says: Callable[[Row], str]
+
+
+def first(row: Row, *words: str) -> dict[str, Any]:
+    """Find the contender whose name has one of the words."""
+    return next(c for word in words for name, c in row["contenders"].items() if word in name)
+
+
+def ours(row: Row) -> dict[str, Any]:
+    """Give the contender that the others are measured by."""
+    return next(iter(row["contenders"].values()))
+
+
+def spread(numbers: dict[str, float], digits: int = 2) -> str:
+    """Write a median with its quartiles."""
+    return f"{numbers['median']:.{digits}f} ({numbers['low']:.{digits}f} to {numbers['high']:.{digits}f})"
+
+
+def say_wsgsa(row: Row) -> str:
+    loop = first(row, "SqueezeExcite")["ratio"]
+    memory = row["facts"]["activations_mib"]
+    own, theirs = (next(v for k, v in memory.items() if word in k) for word in ("WSGSA, pooled", "SqueezeExcite"))
+    return (
+        f"{_case(row)}: the loop takes {spread(loop, 1)} times as long as the pooled form, "
+        f"and its forward pass allocates {theirs:.0f} MiB against {own:.1f} MiB, {theirs / own:.0f} times as much. "
+        f"The largest difference between the two results is {row['facts']['largest_difference_from_the_loop']:.0e}."
+    )
+
+
+def say_plain(row: Row) -> str:
+    parts = [f"{name}: {spread(c['ratio'])}" for name, c in list(row["contenders"].items())[1:]]
+    return f"{row['what']}, {_case(row)}, times ours: {'; '.join(parts)}."
+
+
+def say_loss(row: Row) -> str:
+    if "added_percent_of_a_step" not in row["facts"]:
+        return say_plain(row)
+    facts = row["facts"]
+    return (
+        f"{row['what']}: DWSLoss adds {facts['added_percent_of_a_step']:.2f} % "
+        f"({facts['low']:.2f} to {facts['high']:.2f} %) of a resnet18 step to the plain loss; "
+        f"torchjd's DWA takes {spread(first(row, 'DWA')['ratio'])} times as long as DWSLoss."
+    )
+
+
+def say_faramtn(row: Row) -> str:
+    bare = first(row, "timm's resnet50")["ratio"]
+    low, median, high = sorted(1 / bare[key] for key in ("low", "median", "high"))
+    text = f"{row['what']}: with 8 groups {median:.2f} ({low:.2f} to {high:.2f}) times the bare network"
+    if facts := row["facts"]:
+        grown = facts["growth_from_1_to_40_groups"]
+        text += f"; 40 groups take {grown:.2f} ({facts['low']:.2f} to {facts['high']:.2f}) times as long as one"
+    return text + f"; a last stage for each group takes {spread(first(row, 'conv5')['ratio'])} times as long as ours."
+
+
+def say_libmtl(row: Row) -> str:
+    facts, parameters = row["facts"], ours(row)["parameters"]
+    parts = [
+        f"{name} {spread(c['ratio'])} times as long, with {c['parameters'] / parameters:.1f} times the parameters"
+        for name, c in row["contenders"].items()
+        if "LibMTL" in name
+    ]
+    return (
+        f"{row['what']}: FARAMTN takes {facts['times_hard_sharing']:.2f} ({facts['low']:.2f} to {facts['high']:.2f}) "
+        f"times as long as hard sharing. Against FARAMTN, {'; '.join(parts)}."
+    )
+
+
+def say_compile(row: Row) -> str:
+    graphs = row["facts"]["graphs"]
+    return (
+        f"{row['what']}: eager takes {spread(first(row, 'eager')['ratio'])} times as long as compiled. "
+        f"Graphs: {graphs['after training']} after training with three batch sizes and stepping weights, "
+        f"{graphs['after evaluation too']} after evaluation too."
+    )
+
+
+def say_data(row: Row) -> str:
+    facts = row["facts"]
+    if "images_a_second" in facts:
+        return f"{row['what']}: ImageFolder takes {spread(first(row, 'ImageFolder')['ratio'])} times as long as CelebA."
+    waiting = ", ".join(
+        f"{value:.1f} % with {name}" for name, value in facts["percent_of_the_time_waiting_for_images"].items()
+    )
+    memory = first(row, "in memory")["ratio"]
+    return (
+        f"{row['what']}: the loop waits for images for {waiting}. Steps on a batch that is already in memory take "
+        f"{spread(memory)} times as long as steps on images from disk with one worker."
+    )
+
+
+CLAIMS = (
+    Claim(
+        "wsgsa",
+        "WSGSA's pooled form needs no map for each group",
+        "A gate does not depend on the position, so the mean over positions passes through it. The loop gates the map "
+        "once for each group and keeps all results; `WSGSA.pooled` reads the map once.",
+        say_wsgsa,
+    ),
+    Claim(
+        "cgff",
+        "CGFF costs four small products",
+        "Queries and keys look at pooled features, so on whole maps only the values are computed at every position; "
+        "torch's attention over the groups is computed at every position.",
+        say_plain,
+    ),
+    Claim(
+        "heads",
+        "One product makes all logits",
+        "Each attribute reads the features of its own group only.",
+        say_plain,
+    ),
+    Claim(
+        "dws_loss",
+        "Weighing the groups costs next to nothing",
+        "Rules that look at losses cost microseconds; rules that look at gradients (UPGrad, GradNorm) cost "
+        "backward passes. FAMO needs a second forward pass, which is not part of its row.",
+        say_loss,
+    ),
+    Claim(
+        "faramtn",
+        "FARAMTN costs about as much as its backbone, with 1 group or 40",
+        "All groups share the backbone's last block, so the classic network with a last stage for each group is what "
+        "it spares you.",
+        say_faramtn,
+    ),
+    Claim(
+        "libmtl",
+        "Against LibMTL's architectures on the same backbone",
+        "A small network on small images is the hard case: the backbone is cheap, so what comes after it shows. "
+        "HPS is LibMTL's hard sharing.",
+        say_libmtl,
+    ),
+    Claim(
+        "compile",
+        "Compiled in one graph",
+        "`torch.compile(fullgraph=True)` takes every module and the model with its loss. One more graph comes with the "
+        "second batch size, and one with evaluation.",
+        say_compile,
+    ),
+    Claim(
+        "data",
+        "Training is bound by the model, not by the loader",
+        "Both loaders decode the same files with the same transform.",
+        say_data,
+    ),
+)
+
+INTRO = """% Written by benchmarks/page.py from benchmarks/results; do not edit.
+
+# How fast, and against what
+
+Everything here was measured by `benchmarks/run.py`, and you can [measure it on your machine](../how-to/benchmark.md).
+Contenders run in turns within one process, so that what disturbs the machine disturbs all alike; a ratio is taken block
+by block, and stands here as its median with its quartiles. Above 1 means: slower than ours. Times in milliseconds are
+given for GPUs only; a CPU shared with others has none worth telling. The floor is the least time in which this machine
+could move the bytes or do the arithmetic that our step cannot avoid.
+"""
+
+
+def main() -> None:
+    results = {
+        file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted((HERE / "results").glob("*--*.json"))
+    }
+    IMAGES.mkdir(exist_ok=True)
+    for claim in CLAIMS:
+        rows = [row for result in results.values() for row in result.get(claim.name, {"rows": []})["rows"]]
+        draw(claim, rows)
+    PAGE.write_text(page(results), encoding="utf-8")
+
+
+def page(results: dict[str, Any]) -> str:
+    """Write the page."""
+    return "\n".join([INTRO, *(section(claim, results) for claim in CLAIMS)])
+
+
+def section(claim: Claim, results: dict[str, Any]) -> str:
+    """Write a claim: its sentences and tables, machine by machine, with the figure on top."""
+    lines = [f"## {claim.title}", "", claim.text, ""]
+    alt = f"Bars: time of each contender as a multiple of ours, for {claim.title}"
+    lines += [f"![{alt}](../images/how-fast-{claim.name}.svg)", ""]
+    for result in results.values():
+        if claim.name not in result:
+            continue
+        machine, rows = result[claim.name]["machine"], result[claim.name]["rows"]
+        lines += [f"**{_machine_words(machine)}, measured {result[claim.name]['measured']}:**", ""]
+        lines += [f"- {claim.says(row)}" for row in rows]
+        lines += ["", *(line for row in rows for line in table(row, machine))]
+    return "\n".join(lines)
+
+
+def table(row: Row, machine: dict[str, Any]) -> Iterable[str]:
+    """Write a row as a table of its contenders."""
+    on_gpu = machine["kind"] == "cuda"
+    has_parameters = any("parameters" in c for c in row["contenders"].values())
+    head = ["contender", "times ours", "quartiles", *["ms"] * on_gpu, "peak memory, MiB", *["kernels"] * on_gpu]
+    head += ["parameters, M"] * has_parameters
+    yield f"*{row['what']}: {_case(row)}; {row['variant']}*"
+    yield ""
+    yield f"| {' | '.join(head)} |"
+    yield f"| --- |{' ---: |' * (len(head) - 1)}"
+    for name, c in row["contenders"].items():
+        ratio = c["ratio"]
+        cells = [name, f"{ratio['median']:.2f}", f"{ratio['low']:.2f} to {ratio['high']:.2f}"]
+        cells += [f"{c['ms']['median']:.3f}"] * on_gpu + [f"{c['peak_bytes'] / 2**20:.1f}"]
+        cells += [str(c.get("kernels", ""))] * on_gpu
+        cells += [f"{c['parameters'] / 1e6:.2f}" if "parameters" in c else ""] * has_parameters
+        yield f"| {' | '.join(cells)} |"
+    if "distance" in row["floor"]:
+        yield f"| *floor* | {1 / row['floor']['distance']:.2f} |{' |' * (len(head) - 2)}"
+    yield ""
+
+
+def draw(claim: Claim, rows: Sequence[Row]) -> None:
+    """Draw the bars of a claim: one panel a row, our bar in blue."""
+    mpl.rcParams |= {"svg.hashsalt": "mtattn", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    heights = [len(row["contenders"]) for row in rows]
+    figure, axes = plt.subplots(
+        len(rows),
+        figsize=(8, 0.34 * sum(heights) + 0.62 * len(rows) + 0.3),
+        height_ratios=heights,
+        squeeze=False,
+        layout="constrained",
+    )
+    for row, axis in zip(rows, axes[:, 0], strict=True):
+        names = list(row["contenders"])
+        ratios = [row["contenders"][name]["ratio"] for name in names]
+        medians = [ratio["median"] for ratio in ratios]
+        errors = [[r["median"] - r["low"] for r in ratios], [r["high"] - r["median"] for r in ratios]]
+        axis.barh(names, medians, xerr=errors, color=[OURS] + [OTHERS] * (len(names) - 1), ecolor="#555555", capsize=2)
+        axis.axvline(1, color=OURS, linewidth=0.8)
+        if max(medians) > 8:
+            axis.set_xscale("log")
+            axis.set_xlim(left=min(0.5, *medians))
+        for place, ratio in enumerate(ratios):
+            axis.annotate(
+                f" {ratio['median']:.2f}", (ratio["high"], place), va="center", fontsize=8, annotation_clip=False
+            )
+        axis.invert_yaxis()
+        axis.set_title(f"{row['what']} ({_case(row)})", fontsize=9, loc="left")
+    axes[-1, 0].set_xlabel("time, as a multiple of ours")
+    figure.savefig(IMAGES / f"how-fast-{claim.name}.svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+def _case(row: Row) -> str:
+    return ", ".join(f"{name} {size}" for name, size in row["sizes"].items())
+
+
+def _machine_words(machine: dict[str, Any]) -> str:
+    device = (
+        machine["device"]
+        if machine["kind"] == "cuda"
+        else f"CPU ({machine['processor']}, {machine['threads']} threads)"
+    )
+    return f"{device}, torch {machine['torch']}"
+
+
+if __name__ == "__main__":
+    main()

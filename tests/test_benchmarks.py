@@ -1,0 +1,46 @@
+"""The benchmarks run, and the page on speed says what the committed results say."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def page(monkeypatch):
+    pytest.importorskip("matplotlib", reason="figures need the extra recipes")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import page
+
+    return page
+
+
+def test_the_page_on_speed_is_what_its_program_writes_from_the_results(page):
+    files = sorted((BENCHMARKS / "results").glob("*--*.json"))
+    results = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    assert page.PAGE.read_text(encoding="utf-8") == page.page(results)
+
+
+@pytest.mark.recipe
+def test_one_command_measures_and_keeps_what_it_measured_before(tmp_path):
+    file = tmp_path / "results.json"
+    for name in ("heads", "cgff"):
+        command = [sys.executable, BENCHMARKS / "run.py", name, "--device", "cpu", "--blocks", "2", "--output", file]
+        subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    results = json.loads(file.read_text(encoding="utf-8"))
+    assert set(results) == {"heads", "cgff"}
+    contenders = results["heads"]["rows"][0]["contenders"]
+    assert contenders["GroupHeads"]["ratio"] == {"median": 1, "low": 1, "high": 1}
+    assert all(c["ms"]["median"] > 0 and c["peak_bytes"] > 0 for c in contenders.values())
+    assert results["heads"]["machine"]["kind"] == "cpu"
+
+
+def test_an_unknown_benchmark_is_refused_with_those_there_are():
+    command = [sys.executable, BENCHMARKS / "run.py", "heds"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no benchmark heds; there are wsgsa, cgff" in done.stderr
