@@ -10,7 +10,7 @@ from common import Bench, Call, Spread, training_step
 from gradnorm_pytorch import GradNormLossWeighter
 from torch import Tensor, nn
 from torchjd.aggregation import UPGrad
-from torchjd.autojac import jac_to_grad, mtl_backward
+from torchjd.autojac import backward, jac_to_grad
 from torchjd.scalarization import DWA, FAMO, UW
 
 from mtattn import AttributeGroups, DWSLoss
@@ -25,8 +25,8 @@ class TaskLosses:
     """The mean loss of each group, as its user writes it: one value a task for those who take a vector."""
 
     def __init__(self, bench: Bench, groups: AttributeGroups) -> None:
-        membership = F.one_hot(torch.tensor(groups.group_of)).float()
-        self.shares = (membership / membership.sum(0)).to(bench.device)
+        self.members = F.one_hot(torch.tensor(groups.group_of)).float().to(bench.device)
+        self.shares = self.members / self.members.sum(0)
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(0) @ self.shares
@@ -47,7 +47,7 @@ def scalar_rules(
 ) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
     """List the rules that turn logits and targets into one number, warm: two periods are behind each."""
     ours, dwa, uw = (bench.put(module) for module in (DWSLoss(groups), DWA(), UW(num_tasks)))
-    famo = bench.put(FAMO(num_tasks))
+    masked_dwa, famo = bench.put(DWA()), bench.put(FAMO(num_tasks))
 
     def with_update(logits: Tensor, targets: Tensor) -> Tensor:
         value = famo(task_losses(logits, targets))
@@ -55,18 +55,28 @@ def scalar_rules(
             famo.update(task_losses(logits.detach(), targets))
         return value
 
+    def with_missing_labels(logits: Tensor, targets: Tensor) -> Tensor:
+        labelled = ~targets.isnan()
+        zeros = torch.zeros_like(logits)
+        losses = F.binary_cross_entropy_with_logits(
+            logits.where(labelled, zeros), targets.where(labelled, zeros), reduction="none"
+        )
+        sums, counts = (losses * labelled).sum(0) @ task_losses.members, labelled.float().sum(0) @ task_losses.members
+        return masked_dwa(sums / counts.clamp_min(1))
+
     rules = {
         "DWSLoss": ours,
         "plain binary cross-entropy": F.binary_cross_entropy_with_logits,
         "torchjd's DWA": lambda logits, targets: dwa(task_losses(logits, targets)),
+        "torchjd's DWA, missing labels taken care of": with_missing_labels,
         "torchjd's UW": lambda logits, targets: uw(task_losses(logits, targets)),
         "torchjd's FAMO, without its second pass": with_update,
     }
     for _ in range(2):
         for rule in rules.values():
             rule(bench.tensor(BATCH, len(ATTRIBUTES)), torch.ones(BATCH, len(ATTRIBUTES), device=bench.device))
-        ours.step()
-        dwa.step()
+        for stepping in (ours, dwa, masked_dwa):
+            stepping.step()
     return rules
 
 
@@ -143,18 +153,12 @@ def gradnorm_step(
 
 
 def upgrad_step(network: nn.Module, task_losses: TaskLosses, images: Tensor, targets: Tensor) -> Call:
-    """Make a step of UPGrad: a gradient of the trunk for each task, one backward pass each."""
-    aggregator = UPGrad()
-    head = list(network.fc.parameters())
-    shared = [p for name, p in network.named_parameters() if not name.startswith("fc.")]
+    """Make a step of UPGrad: a gradient of the whole network for each task, one backward pass each."""
+    aggregator, parameters = UPGrad(), list(network.parameters())
 
     def step() -> None:
-        features = network.forward_head(network.forward_features(images), pre_logits=True)
-        losses = task_losses(network.fc(features), targets)
-        mtl_backward(
-            list(losses), features, tasks_params=[head for _ in losses], shared_params=shared, parallel_chunk_size=1
-        )
-        jac_to_grad(shared, aggregator)
+        backward(task_losses(network(images), targets), inputs=parameters, parallel_chunk_size=1)
+        jac_to_grad(parameters, aggregator)
         network.zero_grad()
 
     return step

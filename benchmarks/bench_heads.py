@@ -28,7 +28,7 @@ class Decoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.decoder = MLDecoder(CHANNELS, len(CELEBA_GROUPS.attributes))
+        self.decoder = MLDecoder(len(CELEBA_GROUPS.attributes), initial_num_features=CHANNELS)
         self.decoder.decoder = self.decoder.decoder.layers[0]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -68,7 +68,8 @@ def say_loss(row: Row) -> str:
     return (
         f"{row['what']}: DWSLoss adds {facts['added_percent_of_a_step']:.2f} % "
         f"({facts['low']:.2f} to {facts['high']:.2f} %) of a resnet18 step to the plain loss; "
-        f"torchjd's DWA takes {spread(first(row, 'DWA')['ratio'])} times as long as DWSLoss."
+        f"torchjd's DWA takes {spread(first(row, 'DWA')['ratio'])} times as long as DWSLoss, "
+        f"and {spread(first(row, 'missing labels')['ratio'])} times once it can take missing labels as DWSLoss does."
     )
 
 

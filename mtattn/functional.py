@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 LOSS_FLOOR = 1e-12  # nats; keeps ratios of losses finite and positive
+SURE = 1e4  # a logit whose exp(-logit) is zero in every floating type, and which float16 can hold
 
 
 def channel_gates(
@@ -143,11 +144,11 @@ def group_bce(
     dtype = torch.promote_types(logits.dtype, torch.float32)
     missing = targets.isnan()
     losses = F.binary_cross_entropy_with_logits(
-        logits.masked_fill(missing, 0).to(dtype),
-        targets.masked_fill(missing, 0).to(dtype),
+        logits.masked_fill(missing, SURE).to(dtype),  # a sure and right prediction: loss and gradient are exactly zero
+        targets.masked_fill(missing, 1).to(dtype),
         reduction="none",
         pos_weight=None if pos_weight is None else pos_weight.to(dtype),
-    ).masked_fill(missing, 0)
+    )
     # a product and a sum, not a matrix product: exact under TF32 and in the same order on every run
     membership = membership.to(dtype)
     sums = (losses.sum(0)[:, None] * membership).sum(0)

@@ -115,11 +115,11 @@ class DynamicWeighting(Float32State):
                 f"DynamicWeighting: counts has one number for each of {self.num_tasks} losses, "
                 f"got shape {tuple(counts.shape)}."
             )
+        present = losses.where(counts > 0, 0)
         if self.training:
-            self._remember(losses.detach(), counts)
+            self._remember(torch.stack([counts * present.detach(), counts]).float())
         total = counts.sum()
-        shares = counts / total.where(total > 0, 1)
-        return (self.weights * shares * losses.where(counts > 0, 0)).sum()
+        return (self.weights * (counts / total.where(total > 0, 1)) * present).sum()
 
     @torch.no_grad()
     def step(self) -> None:
@@ -144,9 +144,8 @@ class DynamicWeighting(Float32State):
         return f"{self.num_tasks}, rule={self.rule!r}" + (f", alpha={self.alpha}" if self.rule == "dws" else "")
 
     @torch.no_grad()
-    def _remember(self, losses: Float[Tensor, " task"], counts: Float[Tensor, " task"]) -> None:
-        kept = torch.where(losses.isfinite(), counts, 0).float()
-        self._period += torch.stack([kept * losses.where(kept > 0, 0).float(), kept])
+    def _remember(self, sums_and_counts: Float[Tensor, "2 task"]) -> None:
+        self._period += sums_and_counts.where(sums_and_counts[0].isfinite(), 0)
         if self.rule == "random":
             self._draws += 1
             self.weights.copy_(functional.random_weights(self._draws, self.num_tasks))
