@@ -8,6 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from accelerate.utils import set_seed
 
 from mtattn import FARAMTN, DWSLoss
@@ -37,7 +38,8 @@ def main(options: Namespace) -> None:
     root, missing = options.root, "skip" if options.skip_unreadable else "error"
     if options.synthetic is not None:  # the files lie in CelebA's own layout, so everything below is the same
         root = output.parent / f"synthetic-{options.synthetic}-seed-{options.seed}"
-        SyntheticFaces(options.synthetic, seed=options.seed).write(root)
+        with PartialState().main_process_first():
+            SyntheticFaces(options.synthetic, seed=options.seed).write(root)
     labelled = CelebA(root, "train", missing=missing).attributes  # CelebA has all 40, drawn faces and others have fewer
     groups = CELEBA_GROUPS.only(labelled)
 
@@ -85,8 +87,11 @@ def main(options: Namespace) -> None:
         output=output,
         epochs=options.epochs,
         batch_size=options.batch_size,
+        accumulate=options.accumulate,
         averaging=options.averaging,
         mixed_precision=options.mixed_precision,
+        compile=options.compile,
+        sync_batch_norm=options.sync_batch_norm,
         workers=options.workers,
         seed=options.seed,
         resume=options.resume,

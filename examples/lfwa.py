@@ -8,6 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from accelerate.utils import set_seed
 
 from mtattn import FARAMTN, DWSLoss
@@ -66,7 +67,8 @@ def main(options: Namespace) -> None:
     data, root = LFWA, options.root
     if options.synthetic is not None:  # drawn faces lie in CelebA's layout
         data, root = CelebA, output.parent / f"synthetic-{options.synthetic}-seed-{options.seed}"
-        SyntheticFaces(options.synthetic, seed=options.seed).write(root)
+        with PartialState().main_process_first():
+            SyntheticFaces(options.synthetic, seed=options.seed).write(root)
 
     set_seed(options.seed)
     model = new_model(options) if model is None else model
@@ -103,8 +105,11 @@ def main(options: Namespace) -> None:
         output=output,
         epochs=options.epochs,
         batch_size=options.batch_size,
+        accumulate=options.accumulate,
         averaging=options.averaging,
         mixed_precision=options.mixed_precision,
+        compile=options.compile,
+        sync_batch_norm=options.sync_batch_norm,
         workers=options.workers,
         seed=options.seed,
         resume=options.resume,

@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 
 from mtattn import FARAMTN, AttributeGroups, DWSLoss
 from mtattn.data import AttributeImages, image_transform, read_csv_labels
@@ -41,9 +42,11 @@ def main(options: Namespace) -> None:
     optimizer = torch.optim.AdamW(model.parameter_groups(2e-3, trunk_factor=1.0, weight_decay=0.05))
     training = {"epochs": options.epochs, "batch_size": options.batch_size, "resume": options.resume}
     fit(model, DWSLoss(groups), optimizer, metrics, train, valid, output=options.output, **training)
-    model.save_pretrained(options.output / "model")
-    for name, scores in evaluate(model, valid, metrics)["attributes"].items():
-        print(f"{name}: accuracy {scores['accuracy']:.3f}, majority {scores['majority_accuracy']:.3f}")
+    measured = evaluate(model, valid, metrics)
+    if PartialState().is_main_process:  # of several processes, one writes
+        model.save_pretrained(options.output / "model")
+        for name, scores in measured["attributes"].items():
+            print(f"{name}: accuracy {scores['accuracy']:.3f}, majority {scores['majority_accuracy']:.3f}")
 
 
 if __name__ == "__main__":

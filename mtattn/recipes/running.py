@@ -1,0 +1,51 @@
+"""How a recipe ends: well, or in one line that says what to do."""
+
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from mtattn._extras import needed_by
+from mtattn.recipes.output import REPLACED
+from mtattn.training import TrainingDiverged
+from mtattn.training.checkpoints import complete_checkpoints
+
+with needed_by("mtattn.recipes", extra="recipes"):
+    from accelerate import PartialState
+
+
+def run_recipe(main: Callable[[Namespace], None], options: Namespace) -> None:
+    """Run a recipe so that an error of the user's ends in one line that says what to do, not in a traceback.
+
+    SIGTERM, which schedulers send, ends it like Ctrl-C. Of several processes each tells its own errors.
+    """
+    on_sigterm = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        main(options)
+    except KeyboardInterrupt:
+        text = _where_it_stopped(options)
+    except (ValueError, OSError, ImportError, TrainingDiverged, SafetensorError) as error:
+        text = str(error)
+        if "in DataLoader worker" in text:  # torch puts the worker's traceback around our one line
+            text = text.strip().splitlines()[-1].partition(": ")[2]
+    else:
+        PartialState().destroy_process_group()
+        return
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)
+    if (replaced := options.output / REPLACED).is_dir():
+        text += f" The run that was to be replaced is in {replaced}."
+    sys.exit(f"{Path(sys.argv[0]).name}: {text}")
+
+
+def _where_it_stopped(options: Namespace) -> str:
+    """Tell from where a run can go on; if there are several processes, the first tells."""
+    if not PartialState().is_main_process:
+        sys.exit(1)
+    last = max(complete_checkpoints(options.output / "checkpoints"), default=None)
+    if last is None or "resume" not in options:
+        return "stopped."
+    return f"stopped. The last whole checkpoint is {last}; go on from there with --resume."

@@ -1,0 +1,62 @@
+"""What several processes have to share, so that a run on two of them is the run on one with twice the batch."""
+
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from typing import Any, TypeVar, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, distributed, nn
+from torch.utils.data import Dataset, Subset
+
+from mtattn._extras import needed_by
+
+with needed_by("mtattn.training", extra="recipes"):
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, is_initialized
+
+Item = TypeVar("Item")
+Batch = tuple[Any, Tensor]
+
+
+def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
+    """Make an accelerator; Accelerate itself holds every process to the precision of its first one."""
+    if is_initialized() and AcceleratorState().mixed_precision != mixed_precision:
+        AcceleratorState._reset_state()
+    return Accelerator(mixed_precision=mixed_precision, **options)
+
+
+def own_share(accelerator: Accelerator, data: Dataset[Batch]) -> Dataset[Batch]:
+    """Take the images that this process measures: all processes together take each one once, without padding."""
+    if accelerator.num_processes == 1:
+        return data
+    num_images = len(cast("Sized", data))  # torch's Dataset does not say that it has a length
+    return Subset(data, range(accelerator.process_index, num_images, accelerator.num_processes))
+
+
+def in_steps(batches: Iterable[Item], accumulate: int) -> Iterator[list[Item]]:
+    """Collect the batches of each step; as many as do not make a whole one at the end are left out."""
+    step: list[Item] = []
+    for batch in batches:
+        step.append(batch)
+        if len(step) == accumulate:
+            yield step
+            step = []
+
+
+def label_shares(accelerator: Accelerator, batches: Sequence[Batch]) -> Float[Tensor, " batch"]:
+    """Compute what the mean loss of each batch of a step weighs: its labels over the mean of all processes' batches.
+
+    The mean over batches and processes is then the mean over all labels, wherever labels are missing. Exactly 1 for
+    one batch in one process.
+    """
+    counts = torch.stack([(~targets.isnan()).sum() for _, targets in batches]).float()
+    mean: Tensor = accelerator.reduce(counts.mean(), "mean")
+    return counts / mean.clamp_min(torch.finfo(mean.dtype).tiny)
+
+
+@torch.no_grad()
+def share_buffers(accelerator: Accelerator, module: nn.Module) -> None:
+    """Give all processes the buffers of the first one: its batch norm statistics are the ones that are kept."""
+    if accelerator.num_processes > 1:
+        for buffer in module.buffers():
+            distributed.broadcast(buffer, 0)
