@@ -8,14 +8,13 @@ from argparse import Namespace
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from accelerate.utils import set_seed
 
 from mtattn import FARAMTN, DWSLoss
 from mtattn.data import CELEBA_GROUPS, CelebA, SyntheticFaces, image_transform, skip_unreadable
 from mtattn.metrics import AttributeMetrics, train_rates
 from mtattn.recipes import check_output, finish_run, open_output, recipe_parser, run_recipe, size_options
-from mtattn.training import fit
+from mtattn.training import fit, processes
 
 
 def parse() -> Namespace:
@@ -38,7 +37,7 @@ def main(options: Namespace) -> None:
     root, missing = options.root, "skip" if options.skip_unreadable else "error"
     if options.synthetic is not None:  # the files lie in CelebA's own layout, so everything below is the same
         root = output.parent / f"synthetic-{options.synthetic}-seed-{options.seed}"
-        with PartialState().main_process_first():
+        with processes().main_process_first():
             SyntheticFaces(options.synthetic, seed=options.seed).write(root)
     labelled = CelebA(root, "train", missing=missing).attributes  # CelebA has all 40, drawn faces and others have fewer
     groups = CELEBA_GROUPS.only(labelled)

@@ -7,13 +7,12 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 
 from mtattn import FARAMTN, AttributeGroups, DWSLoss
 from mtattn.data import AttributeImages, image_transform, read_csv_labels
 from mtattn.metrics import AttributeMetrics, train_rates
 from mtattn.recipes import HelpFormatter, at_least, run_recipe
-from mtattn.training import evaluate, fit
+from mtattn.training import evaluate, fit, processes
 
 parser = ArgumentParser(description=__doc__.partition("\n")[0], formatter_class=HelpFormatter)
 parser.add_argument("labels", type=Path, help="the csv file, with a header")
@@ -43,7 +42,7 @@ def main(options: Namespace) -> None:
     training = {"epochs": options.epochs, "batch_size": options.batch_size, "resume": options.resume}
     fit(model, DWSLoss(groups), optimizer, metrics, train, valid, output=options.output, **training)
     measured = evaluate(model, valid, metrics)
-    if PartialState().is_main_process:  # of several processes, one writes
+    if processes().is_main_process:  # of several processes, one writes
         model.save_pretrained(options.output / "model")
         for name, scores in measured["attributes"].items():
             print(f"{name}: accuracy {scores['accuracy']:.3f}, majority {scores['majority_accuracy']:.3f}")

@@ -49,8 +49,8 @@ def in_group(count, folder, function, *arguments):
     for member in members:
         member.join()
     results = [torch.load(folder / f"rank-{rank}.pt", weights_only=False) for rank in range(count)]
-    for _, _, error in results:
-        assert error is None, error
+    errors = [f"rank {rank}: {error}" for rank, (_, _, error) in enumerate(results) if error]
+    assert not errors, "\n".join(errors)
     return [result for result, _, _ in results], [said for _, said, _ in results]
 
 

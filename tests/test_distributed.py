@@ -10,7 +10,7 @@ from torch import nn
 
 from mtattn import FARAMTN, DWSLoss
 from mtattn.metrics import AttributeMetrics, train_rates
-from mtattn.training import TrainingDiverged, evaluate
+from mtattn.training import TrainingDiverged, evaluate, processes
 
 several = pytest.mark.parametrize("count", [2, 3])
 
@@ -187,21 +187,14 @@ def test_a_run_of_two_processes_is_not_resumed_by_one(tmp_path):
         run(tmp_path, resume=True)
 
 
-def diverge(folder):
+def diverge_on_one(folder):
     data = Squares()
-    if torch.distributed.is_initialized() and torch.distributed.get_rank() == 1:
+    if processes().process_index == 1:
         data.disturb = lambda read, image: image * math.nan if read == 30 else image
     try:
         run(folder, train=data, batch_size=8)
     except TrainingDiverged as error:
         return str(error)
-
-
-def diverge_on_one(folder):
-    from accelerate import PartialState
-
-    PartialState()
-    return diverge(folder)
 
 
 def test_what_goes_wrong_in_one_process_stops_all_and_all_say_the_same(tmp_path):

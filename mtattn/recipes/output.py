@@ -8,11 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtattn._extras import needed_by
 from mtattn.report.files import write_whole
-
-with needed_by("mtattn.recipes", extra="recipes"):
-    from accelerate import PartialState
+from mtattn.training import processes
 
 SETTINGS_FILE = "settings.json"
 RUN_FILES = ("metrics.json", "metrics.csv", "report.html")
@@ -49,19 +46,18 @@ def open_output(options: Namespace) -> None:
 
     Of several processes the first does this, when all have found the folder to be free.
     """
-    processes = PartialState()
-    processes.wait_for_everyone()
-    if processes.is_main_process:
+    processes().wait_for_everyone()
+    if processes().is_main_process:
         if options.overwrite:
             _set_aside(options.output)
         options.output.mkdir(parents=True, exist_ok=True)
         write_whole(options.output / SETTINGS_FILE, json.dumps(_settings(options), indent=2) + "\n")
-    processes.wait_for_everyone()
+    processes().wait_for_everyone()
 
 
 def _settings(options: Namespace) -> dict[str, Any]:
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
-    return settings | {"num_processes": PartialState().num_processes}
+    return settings | {"num_processes": processes().num_processes}
 
 
 def _check_same_settings(file: Path, now: Mapping[str, Any]) -> None:

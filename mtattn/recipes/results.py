@@ -16,10 +16,9 @@ from mtattn.metrics import AttributeMetrics
 from mtattn.models import FARAMTN
 from mtattn.recipes.output import REPLACED, SETTINGS_FILE
 from mtattn.report import FaceExample, write_metrics, write_report
-from mtattn.training import evaluate
+from mtattn.training import evaluate, processes
 
 with needed_by("mtattn.recipes", extra="recipes"):
-    from accelerate import PartialState
     from torchvision.transforms import v2
 
 REPORTED_FACES = 6
@@ -56,9 +55,9 @@ def finish_run(
         if data.skipped
     }
     results = {**scores, "settings": settings, "versions": _versions()}
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         _write_results(output, model, history, results, title, test_data)
-    PartialState().wait_for_everyone()
+    processes().wait_for_everyone()
     return results
 
 

@@ -8,13 +8,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from mtattn._extras import needed_by
 from mtattn.recipes.output import REPLACED
-from mtattn.training import TrainingDiverged
+from mtattn.training import TrainingDiverged, processes
 from mtattn.training.checkpoints import complete_checkpoints
-
-with needed_by("mtattn.recipes", extra="recipes"):
-    from accelerate import PartialState
 
 
 def run_recipe(main: Callable[[Namespace], None], options: Namespace) -> None:
@@ -32,7 +28,7 @@ def run_recipe(main: Callable[[Namespace], None], options: Namespace) -> None:
         if "in DataLoader worker" in text:  # torch puts the worker's traceback around our one line
             text = text.strip().splitlines()[-1].partition(": ")[2]
     else:
-        PartialState().destroy_process_group()
+        processes().destroy_process_group()
         return
     finally:
         signal.signal(signal.SIGTERM, on_sigterm)
@@ -43,7 +39,7 @@ def run_recipe(main: Callable[[Namespace], None], options: Namespace) -> None:
 
 def _where_it_stopped(options: Namespace) -> str:
     """Tell from where a run can go on; if there are several processes, the first tells."""
-    if not PartialState().is_main_process:
+    if not processes().is_main_process:
         sys.exit(1)
     last = max(complete_checkpoints(options.output / "checkpoints"), default=None)
     if last is None or "resume" not in options:

@@ -11,15 +11,23 @@ from torch.utils.data import Dataset, Subset
 from mtattn._extras import needed_by
 
 with needed_by("mtattn.training", extra="recipes"):
-    from accelerate import Accelerator
+    from accelerate import Accelerator, PartialState
     from accelerate.state import AcceleratorState, is_initialized
+    from accelerate.utils import parse_flag_from_env
 
 Item = TypeVar("Item")
 Batch = tuple[Any, Tensor]
 
 
+def processes() -> PartialState:
+    """Join the other processes of this run, if there are any, and return what Accelerate knows of them."""
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    return PartialState(cpu=on_cpu)  # unless told so, without a GPU it takes each process for the only one
+
+
 def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
     """Make an accelerator; Accelerate itself holds every process to the precision of its first one."""
+    processes()
     if is_initialized() and AcceleratorState().mixed_precision != mixed_precision:
         AcceleratorState._reset_state()
     return Accelerator(mixed_precision=mixed_precision, **options)
@@ -55,8 +63,9 @@ def label_shares(accelerator: Accelerator, batches: Sequence[Batch]) -> Float[Te
 
 
 @torch.no_grad()
-def share_buffers(accelerator: Accelerator, module: nn.Module) -> None:
+def share_buffers(accelerator: Accelerator, *modules: nn.Module) -> None:
     """Give all processes the buffers of the first one: its batch norm statistics are the ones that are kept."""
     if accelerator.num_processes > 1:
-        for buffer in module.buffers():
-            distributed.broadcast(buffer, 0)
+        for module in modules:
+            for buffer in module.buffers():
+                distributed.broadcast(buffer, 0)

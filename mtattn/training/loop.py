@@ -153,8 +153,7 @@ def fit(
                 watch.check(epoch, num_steps, checkpoints)
                 bar.set_postfix(loss=f"{watch.mean:.4f}", lr=f"{schedule.get_last_lr()[-1]:.1e}")
         seconds = time.perf_counter() - started
-        for module in {accelerator.unwrap_model(model), measured}:
-            share_buffers(accelerator, module)
+        share_buffers(accelerator, accelerator.unwrap_model(model), measured)
         weights = _by_group(loss, loss.weights)  # those of this epoch, before the step sets the next ones
         loss.step()
         valid = _headline(measure(accelerator, measured, valid_loader, metrics))
