@@ -13,6 +13,7 @@ from accelerate.utils import set_seed
 from mtattn import FARAMTN, DWSLoss
 from mtattn.data import CELEBA_GROUPS, CelebA, SyntheticFaces, image_transform, skip_unreadable
 from mtattn.metrics import AttributeMetrics, train_rates
+from mtattn.models import set_grad_checkpointing
 from mtattn.recipes import check_output, finish_run, open_output, recipe_parser, run_recipe, size_options
 from mtattn.training import fit, processes
 
@@ -68,6 +69,7 @@ def main(options: Namespace) -> None:
     if options.skip_unreadable:
         train, valid, test = map(skip_unreadable, (train, valid, test))
 
+    set_grad_checkpointing(model.trunk, options.grad_checkpointing)
     loss = DWSLoss(groups, rule=options.rule, alpha=options.alpha)
     optimizer = torch.optim.AdamW(
         model.parameter_groups(

@@ -14,11 +14,11 @@ from multiprocessing import get_context
 import torch
 
 CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload(["test_training"])
+CONTEXT.set_forkserver_preload(["test_distributed", "test_interruptions"])
 
 
 def start(function, *arguments, environment=None):
-    """Start a process; ``run_alone`` says what it is given."""
+    """Start a process that calls a function."""
     before = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join([os.path.dirname(__file__), before])  # noqa: PTH120  for the server
     try:
@@ -33,6 +33,15 @@ def _main(function, arguments, environment):
     os.environ.update(environment)
     torch.set_num_threads(1)
     function(*arguments)
+
+
+def alone(folder, function, *arguments):
+    """Call a function in a process of its own; return what it returns."""
+    process = start(_record, folder / "alone.pt", function, arguments)
+    process.join()
+    result, _, error = torch.load(folder / "alone.pt", weights_only=False)
+    assert error is None, error
+    return result
 
 
 def in_group(count, folder, function, *arguments):

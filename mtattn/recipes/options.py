@@ -89,6 +89,11 @@ def recipe_parser(description: str) -> ArgumentParser:
     training.add_argument(
         "--mixed-precision", default="no", choices=["no", "bf16", "fp16"], help="arithmetic; fp16 needs a GPU"
     )
+    training.add_argument(
+        "--grad-checkpointing",
+        action="store_true",
+        help="compute the trunk twice: less memory, a third more time",
+    )
     training.add_argument("--compile", action="store_true", help="compile the training step; takes a minute, then pays")
     training.add_argument(
         "--sync-batch-norm", action="store_true", help="batch norms look at the images of all processes; needs GPUs"

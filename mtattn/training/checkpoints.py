@@ -110,10 +110,15 @@ def load_checkpoint(accelerator: Accelerator, checkpoints: Path) -> list[dict[st
                 flaw = _one_line(error)
         if flaw is None:
             accelerator.print(f"fit: going on from {checkpoint}.")
-            history: list[dict[str, Any]] = json.loads((checkpoint / HISTORY_FILE).read_text(encoding="utf-8"))
-            return history
+            return read_history(checkpoint)
         accelerator.print(f"fit: {checkpoint} cannot be read: {flaw}")
     raise ValueError(f"fit: none of {', '.join(map(str, complete))} can be read; begin anew in another output.")
+
+
+def read_history(checkpoint: Path) -> list[dict[str, Any]]:
+    """Read the records of the epochs until a checkpoint."""
+    history: list[dict[str, Any]] = json.loads((checkpoint / HISTORY_FILE).read_text(encoding="utf-8"))
+    return history
 
 
 def _flaw(checkpoint: Path) -> str | None:
