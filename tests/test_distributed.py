@@ -1,6 +1,8 @@
 """Several processes compute what one does: gloo on the CPU, two and three of them."""
 
+import functools
 import math
+from unittest import mock
 
 import pytest
 import torch
@@ -69,11 +71,12 @@ def test_all_processes_end_with_the_same_model_weights_and_history(count, option
 
 @several
 @pytest.mark.parametrize("missing", [False, True], ids=["all labels", "labels missing"])
-def test_several_processes_compute_what_one_does_with_a_larger_batch(count, missing, tmp_path):
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_several_processes_compute_what_one_does_with_a_larger_batch(count, accumulate, missing, tmp_path):
     data, valid = Still(50, missing=missing), Still(37, seed=1, missing=missing)
     options = {"epochs": 2, "batch_size": 6 * count}
     history, alone, _ = train(tmp_path / "alone", without_batch_norm, data, valid, options)
-    options = {"epochs": 2, "batch_size": 6}
+    options = {"epochs": 2, "batch_size": 6 // accumulate, "accumulate": accumulate}
     results, _ = in_group(count, tmp_path, train, tmp_path / "group", without_batch_norm, data, valid, options)
     for name, tensor in results[0][1]["model"].items():
         torch.testing.assert_close(tensor, alone["model"][name], rtol=1e-3, atol=1e-5)
@@ -246,3 +249,21 @@ def train_frozen(folder):
     metrics = AttributeMetrics(GROUPS, train_rates(Squares().targets))
     run(folder, (model, DWSLoss(GROUPS), optimizer, metrics), epochs=1, batch_size=8)
     return model.state_dict()
+
+
+@pytest.mark.compile
+def test_a_compiled_step_is_the_same_step_in_several_processes(tmp_path):
+    results, _ = in_group(2, tmp_path, train_compiled, tmp_path)
+    for plain, compiled in results:
+        torch.testing.assert_close(compiled, plain, rtol=1e-3, atol=1e-5)
+    assert equal(results[0][1], results[1][1])
+
+
+def train_compiled(folder):
+    states = []
+    for compiled in (False, True):
+        parts = without_batch_norm()
+        with mock.patch("torch.compile", functools.partial(torch.compile, backend="aot_eager")):
+            run(folder / str(compiled), parts, Still(), Still(20, seed=1), batch_size=4, accumulate=2, compile=compiled)
+        states.append(parts[0].state_dict())
+    return states
