@@ -151,8 +151,7 @@ def test_overwrite_deletes_nothing_before_the_new_run_can_begin(place, faces, tm
 
 LAUNCHERS = {
     "torchrun": ["torch.distributed.run", "--standalone", "--nproc_per_node=2"],
-    "accelerate launch": ["accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
-    + ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"],
+    "accelerate launch": ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0"],
 }
 launchers = pytest.mark.parametrize("launcher", LAUNCHERS)
 

@@ -1,5 +1,11 @@
 """FARAMTN under fully sharded data parallel (FSDP2): the same model, in pieces."""
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from processes import in_group
@@ -65,3 +71,16 @@ def test_a_sharded_model_trains_like_a_whole_one_and_its_maps_are_exact(count, t
         if rank == 0:  # the first process gets the whole
             torch.testing.assert_close(whole, dict(model.state_dict()), rtol=1e-4, atol=1e-5)
     assert equal({"": results[0][4]["weighting.weights"]}, {"": results[1][4]["weighting.weights"]})
+
+
+@pytest.mark.recipe
+def test_the_how_to_runs_as_it_stands(tmp_path):
+    page = Path(__file__).parents[1] / "docs/how-to/fsdp.md"
+    (program,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    (tmp_path / "sharded.py").write_text(program)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "sharded.py"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"maps \(4, 40, 2, 2\), weights of the groups \[", done.stdout)
+    assert FARAMTN.from_pretrained(tmp_path / "sharded").groups.attributes
