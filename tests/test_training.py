@@ -1,6 +1,7 @@
 import copy
 import math
 import re
+import shutil
 
 import pytest
 import torch
@@ -220,6 +221,27 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(file, tmp_path, 
     assert f"fit: going on from {tmp_path}/checkpoints/epoch-0003" in said
     assert without_times(history) == without_times(expected)
     assert torch.equal(whole[0].heads.weight, resumed[0].heads.weight)
+
+
+def test_a_run_goes_on_from_an_old_checkpoint_when_all_later_ones_are_damaged(tmp_path):
+    whole, folder = setting(), tmp_path / "checkpoints"
+    expected = run(tmp_path, whole, train=Squares(disturb=keep_first(folder)))
+    for later in ("epoch-0003", "epoch-0004"):
+        (folder / later / "files.json").unlink()
+    (tmp_path / "epoch-0002").rename(folder / "epoch-0002")
+    resumed = setting()
+    assert without_times(run(tmp_path, resumed, resume=True)) == without_times(expected)
+    assert torch.equal(whole[0].heads.weight, resumed[0].heads.weight)
+    assert sorted(path.name for path in folder.iterdir()) == ["epoch-0003", "epoch-0004"]
+
+
+def keep_first(folder):
+    def copy_aside(num_read, image):
+        if num_read == 48 * 3:  # in the third epoch
+            shutil.copytree(folder / "epoch-0002", folder.parent / "epoch-0002")
+        return image
+
+    return copy_aside
 
 
 def test_a_checkpoint_that_lacks_a_file_is_passed_over(tmp_path, capsys):

@@ -85,7 +85,12 @@ def _finish(
     shutil.rmtree(checkpoint, ignore_errors=True)  # one that could not be read
     partial.rename(checkpoint)  # at once: a checkpoint is whole or not there
     _to_disk(checkpoints)
-    for old in complete_checkpoints(checkpoints)[:-KEPT]:
+    _delete_before(checkpoint, checkpoints)
+
+
+def _delete_before(checkpoint: Path, checkpoints: Path) -> None:
+    earlier = [other for other in complete_checkpoints(checkpoints) if other < checkpoint]
+    for old in earlier[: 1 - KEPT]:
         shutil.rmtree(old)
 
 
@@ -110,6 +115,8 @@ def load_checkpoint(accelerator: Accelerator, checkpoints: Path) -> list[dict[st
                 flaw = _one_line(error)
         if flaw is None:
             accelerator.print(f"fit: going on from {checkpoint}.")
+            if accelerator.is_main_process:
+                _delete_before(checkpoint, checkpoints)  # a run may have been killed before it did
             return read_history(checkpoint)
         accelerator.print(f"fit: {checkpoint} cannot be read: {flaw}")
     raise ValueError(f"fit: none of {', '.join(map(str, complete))} can be read; begin anew in another output.")
