@@ -13,6 +13,7 @@ from torch import nn
 from mtattn import FARAMTN, DWSLoss
 from mtattn.metrics import AttributeMetrics, train_rates
 from mtattn.training import TrainingDiverged, evaluate, processes
+from mtattn.training.distributed import with_synchronized_batch_norm
 
 several = pytest.mark.parametrize("count", [2, 3])
 
@@ -234,6 +235,19 @@ def test_alone_a_process_needs_no_synchronized_batch_norm(tmp_path):
     parts = setting()
     run(tmp_path, parts, sync_batch_norm=True, epochs=1)
     assert isinstance(parts[0].trunk[1], nn.BatchNorm2d)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])
+def test_synchronized_batch_norms_are_the_same_model_with_the_same_parameters(backbone):
+    model = FARAMTN.from_timm(backbone, GROUPS)
+    before, images = dict(model.named_parameters()), torch.rand(2, 3, 32, 32)
+    expected = model.eval()(images)
+    model = with_synchronized_batch_norm(model, torch.device("cuda"))
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    assert norms
+    assert all(isinstance(norm, nn.SyncBatchNorm) for norm in norms)
+    assert all(parameter is before[name] for name, parameter in model.named_parameters())
+    torch.testing.assert_close(model(images), expected)
 
 
 def test_a_frozen_trunk_trains_in_several_processes(tmp_path):

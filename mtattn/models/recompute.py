@@ -1,6 +1,6 @@
 """Less memory for more time: blocks that keep only their input and compute the rest again in the backward pass."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -53,7 +53,7 @@ def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractC
 
 
 @contextmanager
-def _statistics_untouched(block: nn.Module) -> Iterator[None]:
+def _statistics_untouched(block: nn.Module) -> Generator[None, None, None]:
     norms = (module for module in block.modules() if getattr(module, "track_running_stats", False))
     buffers = [buffer for norm in norms for buffer in norm.buffers(recurse=False)]
     before = [buffer.clone() for buffer in buffers]

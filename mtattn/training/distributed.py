@@ -14,6 +14,7 @@ with needed_by("mtattn.training", extra="recipes"):
     from accelerate import Accelerator, PartialState
     from accelerate.state import AcceleratorState, is_initialized
     from accelerate.utils import parse_flag_from_env
+    from timm.layers.norm_act import convert_sync_batchnorm
 
 Item = TypeVar("Item")
 Batch = tuple[Any, Tensor]
@@ -69,3 +70,15 @@ def share_buffers(accelerator: Accelerator, *modules: nn.Module) -> None:
         for module in modules:
             for buffer in module.buffers():
                 distributed.broadcast(buffer, 0)
+
+
+def with_synchronized_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
+    """Exchange a model's batch norms, in place, for ones that look at the images of all processes.
+
+    Raises:
+        ValueError: torch has none for this device.
+    """
+    if device.type == "cpu":
+        raise ValueError("fit: sync_batch_norm needs GPUs, got processes on the CPU; leave it out.")
+    exchanged: nn.Module = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]  # torch's drops activations
+    return exchanged

@@ -25,7 +25,15 @@ from mtattn.training.checkpoints import (
     save_checkpoint,
 )
 from mtattn.training.checks import check_columns, check_length, check_options
-from mtattn.training.distributed import Batch, in_steps, label_shares, new_accelerator, own_share, share_buffers
+from mtattn.training.distributed import (
+    Batch,
+    in_steps,
+    label_shares,
+    new_accelerator,
+    own_share,
+    share_buffers,
+    with_synchronized_batch_norm,
+)
 from mtattn.training.evaluation import Images, measure
 from mtattn.training.watch import LossWatch
 
@@ -33,7 +41,6 @@ with needed_by("mtattn.training", extra="recipes"):
     from accelerate import Accelerator, DataLoaderConfiguration
     from accelerate.utils import set_seed
     from safetensors.torch import load_model
-    from timm.layers import convert_sync_batchnorm
     from timm.utils.model_ema import ModelEmaV3
     from tqdm.auto import tqdm
 
@@ -116,7 +123,7 @@ def fit(
     accelerator.wait_for_everyone()  # until all have looked
     set_seed(seed, device_specific=True)
     if sync_batch_norm and accelerator.num_processes > 1:
-        model = _with_synchronized_batch_norm(model, accelerator.device)
+        model = with_synchronized_batch_norm(model, accelerator.device)
     train_loader = DataLoader(train_data, batch_size, shuffle=True, drop_last=True, num_workers=workers)
     valid_loader = DataLoader(own_share(accelerator, valid_data), batch_size, num_workers=workers)
     scheduled = optimizer  # not what prepare() returns: a scheduler wants the plain optimizer
@@ -199,13 +206,6 @@ def _backward(
             accelerator.backward(value)
         total += value.detach()
     return total
-
-
-def _with_synchronized_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
-    if device.type == "cpu":
-        raise ValueError("fit: sync_batch_norm needs GPUs, got processes on the CPU; leave it out.")
-    synchronized: nn.Module = convert_sync_batchnorm(model)  # timm's, because torch's forgets the activation in norms
-    return synchronized
 
 
 def warmup_then_cosine(warmup: float, num_steps: int) -> Callable[[int], float]:
