@@ -57,12 +57,14 @@ def save_checkpoint(
         if accelerator.is_main_process:
             _finish(partial, checkpoints, history, best, accelerator.num_processes)
     except (OSError, RuntimeError, SafetensorError) as error:  # on a full disk, each library raises its own
+        place = next(path for path in (checkpoints, *checkpoints.absolute().parents) if path.exists())
+        free = shutil.disk_usage(place).free / 1e6  # torch does not say that there was no room
         shutil.rmtree(partial, ignore_errors=True)
         before = max(complete_checkpoints(checkpoints), default=None)
         kept = f"The last good checkpoint is {before}" if before else "There is no checkpoint yet"
         raise OSError(
-            f"fit: cannot write the checkpoint of epoch {len(history)} to {checkpoints} ({_one_line(error)}). "
-            f"{kept}; make room and resume."
+            f"fit: cannot write the checkpoint of epoch {len(history)} to {checkpoints}, {free:.0f} MB were free "
+            f"({_one_line(error)}). {kept}; make room and resume."
         ) from error
     accelerator.wait_for_everyone()
 
