@@ -69,7 +69,7 @@ def fit(
 ) -> list[dict[str, Any]]:
     """Train a model, keep a checkpoint of every epoch, and end with the weights of the best one.
 
-    The learning rate rises linearly, then falls to zero along a cosine, stepping with every batch. The weights of the
+    The learning rate rises linearly, then falls to zero along a cosine, with every step. The weights of the
     loss step with every epoch. Nothing in a step waits for the device.
 
     In several processes (``accelerate launch``, ``torchrun``) each takes its own images of every step, and all end with
@@ -183,7 +183,7 @@ def fit(
         save_checkpoint(accelerator, checkpoints, history, measured if is_best else None)
 
     model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # gives back what prepare() wrapped
-    load_model(model, checkpoint_of(checkpoints, epochs) / BEST_FILE)
+    load_model(model, checkpoint_of(checkpoints, len(history)) / BEST_FILE)
     return history
 
 
