@@ -17,7 +17,7 @@ with needed_by("mtattn.training", extra="recipes"):
     from timm.layers.norm_act import convert_sync_batchnorm
 
 Item = TypeVar("Item")
-Batch = tuple[Any, Tensor]
+Batch = Sequence[Any]  # images and targets: a tuple in a data set, a list from a loader
 
 
 def processes() -> PartialState:
@@ -34,7 +34,7 @@ def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
     return Accelerator(mixed_precision=mixed_precision, **options)
 
 
-def own_share(accelerator: Accelerator, data: Dataset[Batch]) -> Dataset[Batch]:
+def own_share(accelerator: Accelerator, data: Dataset[Any]) -> Dataset[Any]:
     """Take the images that this process measures: all processes together take each one once, without padding."""
     if accelerator.num_processes == 1:
         return data
