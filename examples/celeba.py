@@ -13,8 +13,9 @@ from accelerate.utils import set_seed
 from mtattn import FARAMTN, DWSLoss
 from mtattn.data import CELEBA_GROUPS, CelebA, SyntheticFaces, image_transform, skip_unreadable
 from mtattn.metrics import AttributeMetrics, train_rates
+from mtattn.models import set_grad_checkpointing
 from mtattn.recipes import check_output, finish_run, open_output, recipe_parser, run_recipe, size_options
-from mtattn.training import fit
+from mtattn.training import fit, processes
 
 
 def parse() -> Namespace:
@@ -37,7 +38,8 @@ def main(options: Namespace) -> None:
     root, missing = options.root, "skip" if options.skip_unreadable else "error"
     if options.synthetic is not None:  # the files lie in CelebA's own layout, so everything below is the same
         root = output.parent / f"synthetic-{options.synthetic}-seed-{options.seed}"
-        SyntheticFaces(options.synthetic, seed=options.seed).write(root)
+        with processes().main_process_first():
+            SyntheticFaces(options.synthetic, seed=options.seed).write(root)
     labelled = CelebA(root, "train", missing=missing).attributes  # CelebA has all 40, drawn faces and others have fewer
     groups = CELEBA_GROUPS.only(labelled)
 
@@ -67,6 +69,7 @@ def main(options: Namespace) -> None:
     if options.skip_unreadable:
         train, valid, test = map(skip_unreadable, (train, valid, test))
 
+    set_grad_checkpointing(model.trunk, options.grad_checkpointing)
     loss = DWSLoss(groups, rule=options.rule, alpha=options.alpha)
     optimizer = torch.optim.AdamW(
         model.parameter_groups(
@@ -85,8 +88,11 @@ def main(options: Namespace) -> None:
         output=output,
         epochs=options.epochs,
         batch_size=options.batch_size,
+        accumulate=options.accumulate,
         averaging=options.averaging,
         mixed_precision=options.mixed_precision,
+        compile=options.compile,
+        sync_batch_norm=options.sync_batch_norm,
         workers=options.workers,
         seed=options.seed,
         resume=options.resume,

@@ -13,8 +13,9 @@ from accelerate.utils import set_seed
 from mtattn import FARAMTN, DWSLoss
 from mtattn.data import CELEBA_GROUPS, LFWA, CelebA, SyntheticFaces, image_transform, skip_unreadable
 from mtattn.metrics import AttributeMetrics, train_rates
+from mtattn.models import set_grad_checkpointing
 from mtattn.recipes import check_output, finish_run, open_output, recipe_parser, run_recipe, size_options
-from mtattn.training import fit
+from mtattn.training import fit, processes
 
 
 def parse() -> Namespace:
@@ -66,7 +67,8 @@ def main(options: Namespace) -> None:
     data, root = LFWA, options.root
     if options.synthetic is not None:  # drawn faces lie in CelebA's layout
         data, root = CelebA, output.parent / f"synthetic-{options.synthetic}-seed-{options.seed}"
-        SyntheticFaces(options.synthetic, seed=options.seed).write(root)
+        with processes().main_process_first():
+            SyntheticFaces(options.synthetic, seed=options.seed).write(root)
 
     set_seed(options.seed)
     model = new_model(options) if model is None else model
@@ -85,6 +87,7 @@ def main(options: Namespace) -> None:
     if options.skip_unreadable:
         train, valid, test = map(skip_unreadable, (train, valid, test))
 
+    set_grad_checkpointing(model.trunk, options.grad_checkpointing)
     loss = DWSLoss(groups, rule=options.rule, alpha=options.alpha)
     optimizer = torch.optim.AdamW(
         model.parameter_groups(
@@ -103,8 +106,11 @@ def main(options: Namespace) -> None:
         output=output,
         epochs=options.epochs,
         batch_size=options.batch_size,
+        accumulate=options.accumulate,
         averaging=options.averaging,
         mixed_precision=options.mixed_precision,
+        compile=options.compile,
+        sync_batch_norm=options.sync_batch_norm,
         workers=options.workers,
         seed=options.seed,
         resume=options.resume,

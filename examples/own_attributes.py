@@ -12,7 +12,7 @@ from mtattn import FARAMTN, AttributeGroups, DWSLoss
 from mtattn.data import AttributeImages, image_transform, read_csv_labels
 from mtattn.metrics import AttributeMetrics, train_rates
 from mtattn.recipes import HelpFormatter, at_least, run_recipe
-from mtattn.training import evaluate, fit
+from mtattn.training import evaluate, fit, processes
 
 parser = ArgumentParser(description=__doc__.partition("\n")[0], formatter_class=HelpFormatter)
 parser.add_argument("labels", type=Path, help="the csv file, with a header")
@@ -41,9 +41,11 @@ def main(options: Namespace) -> None:
     optimizer = torch.optim.AdamW(model.parameter_groups(2e-3, trunk_factor=1.0, weight_decay=0.05))
     training = {"epochs": options.epochs, "batch_size": options.batch_size, "resume": options.resume}
     fit(model, DWSLoss(groups), optimizer, metrics, train, valid, output=options.output, **training)
-    model.save_pretrained(options.output / "model")
-    for name, scores in evaluate(model, valid, metrics)["attributes"].items():
-        print(f"{name}: accuracy {scores['accuracy']:.3f}, majority {scores['majority_accuracy']:.3f}")
+    measured = evaluate(model, valid, metrics)
+    if processes().is_main_process:  # of several processes, one writes
+        model.save_pretrained(options.output / "model")
+        for name, scores in measured["attributes"].items():
+            print(f"{name}: accuracy {scores['accuracy']:.3f}, majority {scores['majority_accuracy']:.3f}")
 
 
 if __name__ == "__main__":

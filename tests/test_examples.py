@@ -3,7 +3,9 @@
 import csv
 import importlib.util
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -147,10 +149,54 @@ def test_overwrite_deletes_nothing_before_the_new_run_can_begin(place, faces, tm
         assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
-def test_several_processes_are_refused(faces, tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    said = refused("celeba", "--root", faces, "--output", tmp_path / "run", *SMALL)
-    assert "a recipe runs in one process, got WORLD_SIZE=2" in said
+LAUNCHERS = {
+    "torchrun": ["torch.distributed.run", "--standalone", "--nproc_per_node=2"],
+    "accelerate launch": ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0"],
+}
+launchers = pytest.mark.parametrize("launcher", LAUNCHERS)
+
+
+def launch(launcher, name, *arguments):
+    """Run an example in two processes."""
+    command = [sys.executable, "-m", *LAUNCHERS[launcher], EXAMPLES / f"{name}.py", *arguments]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, env=environment)
+
+
+@launchers
+def test_two_processes_leave_what_one_leaves(launcher, tmp_path):
+    name = {"torchrun": "celeba", "accelerate launch": "lfwa"}[launcher]
+    output = tmp_path / "run"
+    done = launch(launcher, name, "--synthetic", 60, "--output", output, *SMALL, "--batch-size=8", "--accumulate=2")
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path in output.iterdir())
+    assert names == ["checkpoints", "metrics.csv", "metrics.json", "model", "report.html", "settings.json"]
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["epoch 1/1", "test", "report"]
+    assert json.loads((output / "metrics.json").read_text())["settings"]["num_processes"] == 2
+    assert "destroy_process_group" not in done.stderr
+
+
+def test_what_two_processes_cannot_do_is_said_in_one_line(tmp_path):
+    done = launch("torchrun", "celeba", "--root", tmp_path / "nowhere", "--output", tmp_path / "run", *SMALL)
+    assert done.returncode != 0
+    assert f"celeba.py: CelebA: no folder {tmp_path}/nowhere" in done.stderr
+    assert "raise ValueError" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_two_processes_resumes_in_two_only(place, tmp_path):
+    run_folder = tmp_path / "run"
+    shutil.copytree(place / "celeba", run_folder)
+    settings = json.loads((run_folder / "settings.json").read_text())
+    (run_folder / "settings.json").write_text(json.dumps(settings | {"num_processes": 2}))
+    said = refused("celeba", "--synthetic", 60, "--output", run_folder, *SMALL, "--resume")
+    assert "was begun with num_processes=2, got 1; a run resumes with the settings it was begun with" in said
+
+
+def test_less_memory_by_accumulating_and_recomputing_trains_too(faces, tmp_path):
+    arguments = ["--root", faces, "--output", tmp_path / "run", *SMALL, "--batch-size=4", "--accumulate=4"]
+    run("celeba", *arguments, "--grad-checkpointing", "--mixed-precision=bf16")
+    assert FARAMTN.from_pretrained(tmp_path / "run/model").trunk.state_dict()
 
 
 def test_a_backbone_made_for_one_image_size_gets_the_size_asked_for(faces, tmp_path):
@@ -313,6 +359,23 @@ class TestOwnAttributes:
         assert re.search(r"^Odd: accuracy \d\.\d+, majority 0\.5", capsys.readouterr().out, re.MULTILINE)
         run("predict", output / "model", images / "000001.jpg")
         assert "Third" in capsys.readouterr().out
+
+    def test_trains_in_two_processes(self, labels, faces, tmp_path):
+        images, output = faces / "img_align_celeba", tmp_path / "own"
+        done = launch(
+            "torchrun",
+            "own_attributes",
+            labels,
+            "--images",
+            images,
+            "--output",
+            output,
+            "--epochs=1",
+            "--batch-size=16",
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(re.findall(r"^Odd: accuracy", done.stdout, re.MULTILINE)) == 1
+        assert FARAMTN.from_pretrained(output / "model").groups.attributes == ("Odd", "Third")
 
     @pytest.mark.parametrize(
         ("text", "message"),

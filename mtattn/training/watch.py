@@ -8,7 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mtattn._extras import needed_by
 from mtattn.training.checkpoints import complete_checkpoints
+
+with needed_by("mtattn.training", extra="recipes"):
+    from accelerate import Accelerator
 
 
 class TrainingDiverged(RuntimeError):  # noqa: N818  reads as what it is: raise TrainingDiverged
@@ -18,14 +22,15 @@ class TrainingDiverged(RuntimeError):  # noqa: N818  reads as what it is: raise 
 class LossWatch:
     """Adds up the losses of an epoch on the device and notes the first step that went wrong, without waiting."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._total = torch.zeros((), device=device)
-        self._first_bad = torch.zeros((), dtype=torch.long, device=device)
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._total = torch.zeros((), device=accelerator.device)
+        self._first_bad = torch.zeros(1, dtype=torch.long, device=accelerator.device)
         self._steps = 0
         self.mean = math.nan
 
     def see(self, loss: Float[Tensor, ""]) -> None:
-        """Take in the loss of one step."""
+        """Take in the loss of one step: this process's part of the mean over processes."""
         self._steps += 1
         self._total += loss
         self._first_bad += torch.where((self._first_bad == 0) & ~loss.isfinite(), self._steps, 0)
@@ -36,9 +41,10 @@ class LossWatch:
         Raises:
             TrainingDiverged: One was not.
         """
-        self.mean = self._total.item() / self._steps
+        self.mean = self._accelerator.reduce(self._total, "mean").item() / self._steps
         if not math.isfinite(self.mean):
-            where = f"since epoch {epoch}, step {int(self._first_bad)} of {num_steps}"
+            first_bad = self._accelerator.gather(self._first_bad)
+            where = f"since epoch {epoch}, step {int(first_bad.where(first_bad > 0, num_steps).min())} of {num_steps}"
             raise TrainingDiverged(_message(f"the loss is {self.mean} {where}", checkpoints))
 
     def check_result(self, model: nn.Module, scores: Mapping[str, float], epoch: int, checkpoints: Path) -> None:

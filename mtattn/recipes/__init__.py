@@ -1,0 +1,19 @@
+"""What the programs in ``examples/`` share: their options, the folder of a run, and how a run ends."""
+
+from mtattn.recipes.options import HelpFormatter, at_least, positive, recipe_parser, size_options
+from mtattn.recipes.output import check_output, open_output
+from mtattn.recipes.results import explain_faces, finish_run
+from mtattn.recipes.running import run_recipe
+
+__all__ = [
+    "HelpFormatter",
+    "at_least",
+    "check_output",
+    "explain_faces",
+    "finish_run",
+    "open_output",
+    "positive",
+    "recipe_parser",
+    "run_recipe",
+    "size_options",
+]

@@ -1,0 +1,107 @@
+"""The options that all recipes have."""
+
+from argparse import (
+    Action,
+    ArgumentDefaultsHelpFormatter,
+    ArgumentParser,
+    ArgumentTypeError,
+    BooleanOptionalAction,
+    Namespace,
+)
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mtattn._extras import needed_by
+
+with needed_by("mtattn.recipes", extra="recipes"):
+    import timm
+
+
+class HelpFormatter(ArgumentDefaultsHelpFormatter):
+    """Tells defaults, where there is one to tell."""
+
+    def _get_help_string(self, action: Action) -> str | None:
+        return action.help if action.default is None or action.default is False else super()._get_help_string(action)
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """Make the type of an option that is a whole number with a smallest value."""
+
+    def whole_number(text: str) -> int:
+        if int(text) < minimum:
+            raise ArgumentTypeError(f"must be at least {minimum}, got {text}")
+        return int(text)
+
+    return whole_number
+
+
+def positive(text: str) -> float:
+    """Read an option that is a number above zero."""
+    if not float(text) > 0:
+        raise ArgumentTypeError(f"must be above 0, got {text}")
+    return float(text)
+
+
+def recipe_parser(description: str) -> ArgumentParser:
+    """Make the parser with the options that all recipes have; a recipe sets its own defaults, with its reasons."""
+    parser = ArgumentParser(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--root", type=Path, help="the folder of the data set")
+    source.add_argument(
+        "--synthetic",
+        type=int,
+        nargs="?",
+        const=4000,
+        metavar="N",
+        help="draw N labelled faces (4000 if N is left out) and use these in place of a data set",
+    )
+    run = parser.add_argument_group("the run")
+    run.add_argument("--output", type=Path, help="the folder for checkpoints, model, metrics and report")
+    again = run.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
+    again.add_argument("--overwrite", action="store_true", help="replace the run that the output folder holds")
+    run.add_argument("--seed", type=at_least(0), default=0, help="decides all chance; the same seed gives the same run")
+    run.add_argument("--workers", type=at_least(0), default=1, help="processes that read images")
+    run.add_argument("--skip-unreadable", action="store_true", help="count and leave out images that cannot be read")
+    model = parser.add_argument_group("the model")
+    model.add_argument("--backbone", help="a timm model name")
+    model.add_argument("--backbone-weights", type=Path, metavar="FILE", help="a local checkpoint of the backbone")
+    model.add_argument("--pretrained", action="store_true", help="fetch timm's pretrained weights of the backbone")
+    model.add_argument("--drop-stages", type=at_least(0), help="leave out this many of the backbone's last stages")
+    model.add_argument(
+        "--image-size", type=at_least(1), help="height and width, in pixels, that images are squeezed to"
+    )
+    model.add_argument("--reduction", type=at_least(1), default=16, help="divides the channels in the gates")
+    model.add_argument(
+        "--spatial", action=BooleanOptionalAction, default=False, help="each group also learns where to look"
+    )
+    training = parser.add_argument_group("the training")
+    training.add_argument("--epochs", type=at_least(1), help="how often to go through the training images")
+    training.add_argument("--batch-size", type=at_least(1), help="images a process computes at once")
+    training.add_argument("--accumulate", type=at_least(1), default=1, metavar="N", help="batches that make one step")
+    training.add_argument("--learning-rate", type=positive, help="peak learning rate of the new modules")
+    training.add_argument("--trunk-factor", type=positive, help="the backbone's learning rate is this times the other")
+    training.add_argument("--weight-decay", type=float, default=0.05, help="AdamW's, for all but biases and norms")
+    training.add_argument("--rule", default="dws", help="how groups are weighted: dws, equal, dwa, trend or random")
+    training.add_argument("--alpha", type=float, default=1.0, help="how strongly the rule dws follows the loss left")
+    training.add_argument("--averaging", type=float, metavar="DECAY", help="keep an averaged copy of the weights")
+    training.add_argument(
+        "--mixed-precision", default="no", choices=["no", "bf16", "fp16"], help="arithmetic; fp16 needs a GPU"
+    )
+    training.add_argument(
+        "--grad-checkpointing",
+        action="store_true",
+        help="compute the trunk twice: less memory, a third more time",
+    )
+    training.add_argument("--compile", action="store_true", help="compile the training step; takes a minute, then pays")
+    training.add_argument(
+        "--sync-batch-norm", action="store_true", help="batch norms look at the images of all processes; needs GPUs"
+    )
+    return parser
+
+
+def size_options(options: Namespace) -> dict[str, Any]:
+    """Tell a backbone that is made for one image size, such as a ViT, which size it gets."""
+    config = timm.get_pretrained_cfg(options.backbone, allow_unregistered=True)
+    return {"img_size": options.image_size} if config is not None and config.fixed_input_size else {}

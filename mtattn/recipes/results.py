@@ -1,0 +1,132 @@
+"""What a finished run leaves: model, metrics and report."""
+
+import json
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtattn._extras import needed_by
+from mtattn.data.dataset import AttributeImages
+from mtattn.data.images import read_image
+from mtattn.metrics import AttributeMetrics
+from mtattn.models import FARAMTN
+from mtattn.recipes.output import REPLACED, SETTINGS_FILE
+from mtattn.report import FaceExample, write_metrics, write_report
+from mtattn.training import evaluate, processes
+
+with needed_by("mtattn.recipes", extra="recipes"):
+    from torchvision.transforms import v2
+
+REPORTED_FACES = 6
+
+
+def finish_run(
+    output: Path,
+    model: FARAMTN,
+    metrics: AttributeMetrics,
+    history: list[dict[str, Any]],
+    *,
+    title: str,
+    train_data: AttributeImages,
+    valid_data: AttributeImages,
+    test_data: AttributeImages,
+    batch_size: int = 256,
+    workers: int = 0,
+) -> dict[str, Any]:
+    """Measure the model on validation and test part, and write model, metrics and report into the output folder.
+
+    Several processes share the measuring, and the first writes.
+
+    Returns:
+        What stands in ``metrics.json``.
+    """
+    scores = {
+        name: evaluate(model, data, metrics, batch_size=batch_size, workers=workers)
+        for name, data in (("test", test_data), ("valid", valid_data))
+    }
+    settings = json.loads((output / SETTINGS_FILE).read_text(encoding="utf-8"))
+    settings["skipped"] = {
+        name: [str(path) for path in data.skipped]
+        for name, data in (("train", train_data), ("valid", valid_data), ("test", test_data))
+        if data.skipped
+    }
+    results = {**scores, "settings": settings, "versions": _versions()}
+    if processes().is_main_process:
+        _write_results(output, model, history, results, title, test_data)
+    processes().wait_for_everyone()
+    return results
+
+
+def _write_results(
+    output: Path,
+    model: FARAMTN,
+    history: list[dict[str, Any]],
+    results: dict[str, Any],
+    title: str,
+    test_data: AttributeImages,
+) -> None:
+    model.save_pretrained(output / "model")
+    write_metrics(output, results, model.groups)
+    write_report(
+        output / "report.html",
+        title=title,
+        metrics=results,
+        history=history,
+        groups=model.groups,
+        affinity=_mean_affinity(model, test_data),
+        faces=explain_faces(model, test_data, _evenly_spaced(len(test_data), REPORTED_FACES)),
+    )
+    shutil.rmtree(output / REPLACED, ignore_errors=True)
+    test = results["test"]
+    print(
+        f"test: accuracy {test['mean_accuracy']:.4f} (majority {test['majority_accuracy']:.4f}), "
+        f"balanced {test['mean_balanced_accuracy']:.4f}, average precision {test['mean_average_precision']:.4f}\n"
+        f"report: {output / 'report.html'}"
+    )
+
+
+@torch.no_grad()
+def explain_faces(model: FARAMTN, data: AttributeImages, indices: list[int]) -> list[FaceExample]:
+    """Predict some images of a data set and keep with each its attribute maps, as reports show them."""
+    model.eval()
+    device = next(model.parameters()).device
+    faces = []
+    for index in indices:
+        image, targets = data[index]
+        maps = model.attribute_maps(image[None].to(device))[0].cpu()
+        faces.append(
+            FaceExample(
+                image=_as_seen(data.path(index), image.shape[-2:]),
+                probabilities=maps.mean((-2, -1)).sigmoid(),
+                targets=targets,
+                maps=maps,
+            )
+        )
+    return faces
+
+
+def _as_seen(path: Path, size: torch.Size) -> torch.Tensor:
+    height, width = size
+    seen: torch.Tensor = v2.functional.pil_to_tensor(read_image(path).resize((width, height)))
+    return seen / 255
+
+
+@torch.no_grad()
+def _mean_affinity(model: FARAMTN, data: AttributeImages, num_images: int = 128) -> torch.Tensor:
+    model.eval()
+    device = next(model.parameters()).device
+    images = torch.stack([data[index][0] for index in _evenly_spaced(len(data), num_images)])
+    return model.affinity(images.to(device)).mean(0).cpu()
+
+
+def _evenly_spaced(length: int, count: int) -> list[int]:
+    return sorted({index * length // count for index in range(count)})
+
+
+def _versions() -> dict[str, str]:
+    packages = ("mtattn", "torch", "timm", "torchmetrics", "accelerate")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}

@@ -1,0 +1,48 @@
+"""How a recipe ends: well, or in one line that says what to do."""
+
+import os
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from mtattn.recipes.output import REPLACED
+from mtattn.training import TrainingDiverged, processes
+from mtattn.training.checkpoints import complete_checkpoints
+
+
+def run_recipe(main: Callable[[Namespace], None], options: Namespace) -> None:
+    """Run a recipe so that an error of the user's ends in one line that says what to do, not in a traceback.
+
+    SIGTERM, which schedulers send, ends it like Ctrl-C. Of several processes each tells its own errors.
+    """
+    on_sigterm = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        main(options)
+    except KeyboardInterrupt:
+        text = _where_it_stopped(options)
+    except (ValueError, OSError, ImportError, TrainingDiverged, SafetensorError) as error:
+        text = str(error)
+        if "in DataLoader worker" in text:  # torch puts the worker's traceback around our one line
+            text = text.strip().splitlines()[-1].partition(": ")[2]
+    else:
+        processes().destroy_process_group()
+        return
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)
+    if (replaced := options.output / REPLACED).is_dir():
+        text += f" The run that was to be replaced is in {replaced}."
+    sys.exit(f"{Path(sys.argv[0]).name}: {text}")
+
+
+def _where_it_stopped(options: Namespace) -> str:
+    """Tell from where a run can go on; if there are several processes, the first tells."""
+    if os.environ.get("RANK", "0") != "0":  # not processes(): it may wait for others that have stopped
+        sys.exit(1)
+    last = max(complete_checkpoints(options.output / "checkpoints"), default=None)
+    if last is None or "resume" not in options:
+        return "stopped."
+    return f"stopped. The last whole checkpoint is {last}; go on from there with --resume."

@@ -1,0 +1,84 @@
+"""What several processes have to share, so that a run on two of them is the run on one with twice the batch."""
+
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from typing import Any, TypeVar, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, distributed, nn
+from torch.utils.data import Dataset, Subset
+
+from mtattn._extras import needed_by
+
+with needed_by("mtattn.training", extra="recipes"):
+    from accelerate import Accelerator, PartialState
+    from accelerate.state import AcceleratorState, is_initialized
+    from accelerate.utils import parse_flag_from_env
+    from timm.layers.norm_act import convert_sync_batchnorm
+
+Item = TypeVar("Item")
+Batch = Sequence[Any]  # images and targets: a tuple in a data set, a list from a loader
+
+
+def processes() -> PartialState:
+    """Join the other processes of this run, if there are any, and return what Accelerate knows of them."""
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    return PartialState(cpu=on_cpu)  # unless told so, without a GPU it takes each process for the only one
+
+
+def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
+    """Make an accelerator; Accelerate itself holds every process to the precision of its first one."""
+    processes()
+    if is_initialized() and AcceleratorState().mixed_precision != mixed_precision:
+        AcceleratorState._reset_state()
+    return Accelerator(mixed_precision=mixed_precision, **options)
+
+
+def own_share(accelerator: Accelerator, data: Dataset[Any]) -> Dataset[Any]:
+    """Take the images that this process measures: all processes together take each one once, without padding."""
+    if accelerator.num_processes == 1:
+        return data
+    num_images = len(cast("Sized", data))  # torch's Dataset does not say that it has a length
+    return Subset(data, range(accelerator.process_index, num_images, accelerator.num_processes))
+
+
+def in_steps(batches: Iterable[Item], accumulate: int) -> Iterator[list[Item]]:
+    """Collect the batches of each step; as many as do not make a whole one at the end are left out."""
+    step: list[Item] = []
+    for batch in batches:
+        step.append(batch)
+        if len(step) == accumulate:
+            yield step
+            step = []
+
+
+def label_shares(accelerator: Accelerator, batches: Sequence[Batch]) -> Float[Tensor, " batch"]:
+    """Compute what the mean loss of each batch of a step weighs: its labels over the mean of all processes' batches.
+
+    The mean over batches and processes is then the mean over all labels, wherever labels are missing. Exactly 1 for
+    one batch in one process.
+    """
+    counts = torch.stack([(~targets.isnan()).sum() for _, targets in batches]).float()
+    mean: Tensor = accelerator.reduce(counts.mean(), "mean")
+    return counts / mean.clamp_min(torch.finfo(mean.dtype).tiny)
+
+
+@torch.no_grad()
+def share_buffers(accelerator: Accelerator, *modules: nn.Module) -> None:
+    """Give all processes the buffers of the first one: its batch norm statistics are the ones that are kept."""
+    if accelerator.num_processes > 1:
+        for module in modules:
+            for buffer in module.buffers():
+                distributed.broadcast(buffer, 0)
+
+
+def with_synchronized_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
+    """Exchange a model's batch norms, in place, for ones that look at the images of all processes.
+
+    Raises:
+        ValueError: torch has none for this device.
+    """
+    if device.type == "cpu":
+        raise ValueError("fit: sync_batch_norm needs GPUs, got processes on the CPU; leave it out.")
+    exchanged: nn.Module = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]  # torch's drops activations
+    return exchanged

@@ -1,0 +1,68 @@
+"""evaluate: measure a model on a data set, in one process or several."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from mtattn._extras import needed_by
+from mtattn.functional import group_bce
+from mtattn.metrics import AttributeMetrics
+from mtattn.training.checks import check_columns
+from mtattn.training.distributed import new_accelerator, own_share
+
+with needed_by("mtattn.training", extra="recipes"):
+    from accelerate import Accelerator
+    from accelerate.utils import send_to_device
+
+Images = Dataset[tuple[Any, Tensor]]
+
+
+def evaluate(
+    model: nn.Module,
+    data: Images,
+    metrics: AttributeMetrics,
+    *,
+    batch_size: int = 256,
+    mixed_precision: str = "no",
+    workers: int = 0,
+) -> dict[str, Any]:
+    """Measure a model on a data set; several processes share the images, and all return the same.
+
+    Args:
+        model: From images to logits in the order of the metrics' attributes.
+        data: Images and targets.
+        metrics: What to measure; forgets what it has seen before.
+        batch_size: Images a step and process.
+        mixed_precision: "no", "bf16" or "fp16".
+        workers: Processes that read images.
+
+    Returns:
+        What ``metrics.compute()`` returns, and "loss", the mean binary cross-entropy in nats.
+    """
+    check_columns("evaluate", "data", data, metrics.groups)
+    accelerator = new_accelerator(mixed_precision)
+    loader = DataLoader(own_share(accelerator, data), batch_size, num_workers=workers)
+    return measure(accelerator, model.to(accelerator.device), loader, metrics.to(accelerator.device))
+
+
+@torch.no_grad()
+def measure(
+    accelerator: Accelerator, model: nn.Module, own_images: DataLoader[tuple[Any, Tensor]], metrics: AttributeMetrics
+) -> dict[str, Any]:
+    """Measure a model on what the loaders of all processes give; each loader holds its process's own share."""
+    was_training = model.training
+    model.eval()
+    metrics.reset()
+    total = torch.zeros(2, device=accelerator.device)
+    for batch in own_images:
+        images, targets = send_to_device(batch, accelerator.device, non_blocking=True)
+        with accelerator.autocast():
+            logits = model(images).float()
+        metrics.update(logits, targets)
+        losses, counts = group_bce(logits, targets, torch.ones_like(targets[0])[:, None])
+        total += torch.cat([losses * counts, counts])
+    model.train(was_training)
+    loss, num_labels = accelerator.reduce(total).unbind()
+    return {"loss": (loss / num_labels).item(), **metrics.compute()}  # compute() joins the processes, exactly once
