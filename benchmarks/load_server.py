@@ -166,16 +166,14 @@ if __name__ == "__main__":
     options = parser.parse_args()
     pictures = draw_pictures(64)
     bad = [(kind, *request) for kind, request in bad_requests(pictures[0]).items()]
-    good = [("good", "POST", "/predict", picture) for picture in pictures]
-    mixed = [
-        bad[index // 10 % len(bad)] if index % 10 == 9 else good[index % len(good)] for index in range(options.requests)
-    ]
+    good = [("good", "POST", "/predict", pictures[index % len(pictures)]) for index in range(options.requests)]
+    mixed = [bad[index // 10 % len(bad)] if index % 10 == 9 else request for index, request in enumerate(good)]
     rows = measure_session(options.model, options.threads, pictures)
     with running_server(options.model, options.threads) as address:
-        ask_all(address, good, options.connections)  # warms up
+        ask_all(address, good[:64], options.connections)  # warms up
         for name, requests, connections in (
-            ("server, 1 connection", good * 8, 1),
-            (f"server, {options.connections} connections", good * 32, options.connections),
+            ("server, 1 connection", good[: options.requests // 20], 1),
+            (f"server, {options.connections} connections", good[: options.requests // 5], options.connections),
             (f"server, {options.connections} connections, a tenth bad", mixed, options.connections),
         ):
             start = time.perf_counter()
@@ -193,3 +191,5 @@ if __name__ == "__main__":
         )
     if options.json is not None:
         options.json.write_text(json.dumps({"threads": options.threads, "rows": rows}, indent=2) + "\n")
+    if any(line.get("failures") for line in rows):
+        sys.exit("load_server.py: there were failures.")

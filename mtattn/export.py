@@ -116,6 +116,7 @@ def quantize_onnx(
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,  # signed ones leave most convolutions in float32
         )
         _write(onnx.load(result), quantized, metadata)
 

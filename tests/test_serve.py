@@ -260,6 +260,13 @@ def test_a_file_that_cannot_be_served_ends_the_program_in_one_line(write, messag
     assert done.stderr.strip() == f"server.py: {tmp_path}/model.onnx {message}."
 
 
+def test_a_load_with_a_tenth_of_bad_requests_fails_nowhere(file):
+    done = run([SERVE.parents[1] / "benchmarks/load_server.py"], file, "--requests=200", "--connections=8")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "server, 8 connections, a tenth bad: 200 requests, failures: {}" in done.stdout
+    assert "server alive at the end: True; it complained of: []" in done.stdout
+
+
 @pytest.mark.compile
 @torch.no_grad()
 def test_an_exported_model_is_served_with_the_predictions_that_torch_makes(tmp_path):
