@@ -55,20 +55,23 @@ def export_onnx(
     metadata = _metadata(model)
     if dynamic_size and any(type(part).__name__.endswith("Same") for part in model.modules()):
         raise ValueError(  # torch.export would search for minutes and then fail
-            "export_onnx: the trunk must take images of any size, got one that pads by their size, "
-            "as timm's tf_ models do; pass dynamic_size=False."
+            "export_onnx: a model exports with open height and width if its trunk takes images of any size, "
+            "got one that pads by their size, as timm's tf_ models do; pass dynamic_size=False."
         )
     with needed_by("export_onnx", extra="export"):
         import onnx  # noqa: F401, PLC0415
         import onnxscript  # noqa: F401, PLC0415
     try:
         proto = _trace(model, metadata["image"], maps, dynamic_size)
+    except ImportError:  # an onnxscript that is too old for this torch
+        with needed_by("export_onnx", extra="export"):
+            raise
     except Exception as error:
         if not dynamic_size:
             raise
         raise ValueError(
-            f"export_onnx: the trunk must take images of any size, got one that does not export so "
-            f"({_first_line(error)}); pass dynamic_size=False."
+            f"export_onnx: a model exports with open height and width if its trunk takes images of any size, "
+            f"got one that does not ({_first_line(error)}); pass dynamic_size=False."
         ) from error
     _write(proto, file, metadata)
 

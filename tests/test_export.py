@@ -142,8 +142,10 @@ def test_a_model_that_does_not_know_its_images_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        pytest.param("vit_tiny_patch16_224", {"img_size": 32}, r"does not export so .*doesn't match model", id="ViT"),
-        pytest.param("tf_efficientnet_lite0", {}, "pads by their size, as timm's tf_ models do", id="tf_"),
+        pytest.param(
+            "vit_tiny_patch16_224", {"img_size": 32}, r"got one that does not .*doesn't match model", id="ViT"
+        ),
+        pytest.param("tf_efficientnet_lite0", {}, "got one that pads by their size, as timm's tf_ models do", id="tf_"),
     ],
 )
 @torch.no_grad()
