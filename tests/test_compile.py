@@ -126,6 +126,17 @@ def test_its_other_methods_export_with_any_batch_size(case, name):
         torch.testing.assert_close(program.module()(*inputs), getattr(module, name)(*inputs), rtol=1e-4, atol=1e-5)
 
 
+@cases({name: case for name, case in MODELS.items() if name.startswith("FARAMTN")})
+@pytest.mark.parametrize("name", ["forward", "attribute_maps"])
+def test_the_model_exports_with_any_batch_and_image_size(name, case):
+    module = case.grown().eval()
+    space = dict.fromkeys((0, 2, 3), Dim.DYNAMIC)  # an axis that turns out to be fixed is an error
+    program = export(Method(module, name), (torch.rand(2, 3, 96, 128),), dynamic_shapes=(space,))
+    for shape in ((2, 3, 80, 65), (3, 3, 64, 64), (7, 3, 96, 160)):
+        images = torch.rand(shape)
+        torch.testing.assert_close(program.module()(images), getattr(module, name)(images), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["forward", "pooled", "positions"])
 @pytest.mark.parametrize(
     "module",

@@ -310,7 +310,7 @@ def test_options_that_contradict_each_other_are_refused(arguments, message, caps
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["celeba", "lfwa", "predict", "own_attributes"])
+@pytest.mark.parametrize("name", ["celeba", "lfwa", "predict", "own_attributes", "export"])
 def test_help_explains_every_option(name, capsys):
     with pytest.raises(SystemExit, match="0"):
         run(name, "--help")
@@ -343,6 +343,47 @@ class TestPredict:
         assert f"no folder {tmp_path}/model" in refused("predict", tmp_path / "model", image)
         said = refused("predict", place / "celeba/model", tmp_path / "face.jpg")
         assert f"cannot read {tmp_path}/face.jpg: the file is missing" in said
+
+
+class TestExport:
+    @pytest.fixture(autouse=True)
+    def installed(self):
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            pytest.importorskip(package, reason="the extra export is not installed")
+
+    def test_writes_a_file_and_an_int8_copy_and_says_how_near_they_are(self, place, faces, tmp_path, capsys):
+        float32, int8 = tmp_path / "face.onnx", tmp_path / "int8.onnx"
+        run("export", place / "celeba", float32, "--int8", int8, "--calibrate-on", faces, "--num-images=20")
+        said = capsys.readouterr().out
+        differences = re.findall(r": (\w+) of torch and onnxruntime differ by at most (\S+)$", said, re.MULTILINE)
+        assert [name for name, _ in differences] == ["logits", "maps"] * 3
+        assert all(float(difference) < 1e-4 for _, difference in differences)
+        assert re.search(r"int8\.onnx: \d+\.\d MB, scaled on 20 images$", said, re.MULTILINE)
+        assert int8.stat().st_size < float32.stat().st_size
+
+    def test_takes_the_folder_of_a_model_and_replaces_a_file_only_when_asked(self, place, tmp_path):
+        arguments = [place / "celeba/model", tmp_path / "face.onnx", "--no-maps", "--fixed-size"]
+        run("export", *arguments)
+        assert "face.onnx exists already; move it away, or replace it with --overwrite" in refused("export", *arguments)
+        run("export", *arguments, "--overwrite")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            pytest.param(["nowhere", "face.onnx"], "no folder .*nowhere", id="model"),
+            pytest.param(["{celeba}", "f.onnx", "--int8=8.onnx", "--calibrate-on=."], "no images .* in ", id="images"),
+        ],
+    )
+    def test_refuses_in_one_line_what_it_cannot_do(self, arguments, message, place, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        said = refused("export", *(argument.format(celeba=place / "celeba") for argument in arguments))
+        assert re.search(rf"^export\.py: .*{message}", said)
+        assert "\n" not in said
+        assert not list(tmp_path.iterdir())
+
+    def test_int8_needs_images_to_scale_it_on(self, place, tmp_path, capsys):
+        refused("export", place / "celeba", tmp_path / "face.onnx", "--int8", tmp_path / "int8.onnx")
+        assert "--int8 and --calibrate-on go together" in capsys.readouterr().err
 
 
 class TestOwnAttributes:

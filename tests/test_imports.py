@@ -9,7 +9,10 @@ import pytest
 import mtattn
 
 PUBLIC = ["AttributeGroups", "WSGSA", "CGFF", "GroupHeads", "DWSLoss", "DynamicWeighting", "FARAMTN"]
-HEAVY = "('timm', 'torchvision', 'torchmetrics', 'PIL', 'matplotlib', 'accelerate', 'h5py', 'huggingface_hub')"
+HEAVY = (
+    "('timm', 'torchvision', 'torchmetrics', 'PIL', 'matplotlib', 'accelerate', 'h5py', 'huggingface_hub', "
+    "'onnx', 'onnxscript', 'onnxruntime', 'fastapi')"
+)
 
 
 def run(program, *, path=""):
@@ -90,6 +93,23 @@ except ImportError as error:
         assert said.endswith('pip install "mtattn[recipes]"')
     else:
         assert said == "no error"
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript"])
+def test_export_names_its_extra_when_a_package_is_missing(package, broken):
+    program = """
+import torch
+from mtattn import FARAMTN, AttributeGroups
+from mtattn.export import export_onnx
+model = FARAMTN(torch.nn.Conv2d(3, 16, 4), 16, AttributeGroups({"a": ["x"]}))
+model.config["image"] = {"size": [8, 8], "mean": [0.5] * 3, "std": [0.5] * 3}
+try:
+    export_onnx(model, "never-written.onnx")
+except ImportError as error:
+    print(error)
+"""
+    said = run(program, path=broken(package, error="ModuleNotFoundError('No module named it')"))
+    assert said == 'export_onnx: No module named it. Install what it needs: pip install "mtattn[export]"'
 
 
 def test_torchvision_broken_or_not_metrics_work_or_name_the_extra(broken):

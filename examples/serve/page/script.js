@@ -1,0 +1,111 @@
+const [file, drop, frame, picture, canvas, status, groups] =
+  ["#file", ".drop", ".picture", "#picture", "#map", "#status", "#groups"].map((name) => document.querySelector(name));
+const FOR = [217, 115, 13], AGAINST = [47, 126, 216];
+let latest = 0, maps = {}, limit = 1, pinned = null;
+
+function say(text, wrong = false) {
+  status.textContent = text;
+  status.classList.toggle("wrong", wrong);
+}
+
+async function predict(blob) {
+  const mine = ++latest;
+  clear();
+  URL.revokeObjectURL(picture.src);
+  picture.src = URL.createObjectURL(blob);
+  frame.hidden = false;
+  say("Looking …");
+  try {
+    const { maps: hasMaps } = await (await fetch("health")).json();
+    const response = await fetch(`predict?maps=${hasMaps}`, { method: "POST", body: blob });
+    const answer = await response.json();
+    if (mine !== latest) return; // a later picture was chosen meanwhile
+    if (!response.ok) throw new Error(typeof answer.detail === "string" ? answer.detail : `The server answers ${response.status}.`);
+    show(answer);
+  } catch (error) {
+    if (mine === latest) say(error instanceof TypeError ? "The server does not answer." : error.message, true);
+  }
+}
+
+function clear() {
+  groups.replaceChildren();
+  maps = {};
+  pinned = null;
+  drawMap(null);
+}
+
+function show(answer) {
+  maps = answer.maps ?? {};
+  const sizes = Object.values(maps).flat(2).map(Math.abs).sort((a, b) => a - b);
+  limit = Math.max(sizes[Math.floor(0.99 * sizes.length)] ?? 0, 1e-6);
+  let count = 0, likely = 0;
+  for (const [group, members] of Object.entries(answer.groups)) {
+    const section = make("section"), list = make("ul");
+    section.append(make("h2", group), list);
+    for (const [name, probability] of Object.entries(members)) {
+      list.append(row(name, probability));
+      count += 1;
+      likely += probability > 0.5;
+    }
+    groups.append(section);
+  }
+  say(`${likely} of ${count} attributes are likely.`);
+}
+
+function row(name, probability) {
+  const item = make("li"), button = make("button");
+  const bar = make("span"), filled = make("span"), number = make("span", `${(100 * probability).toFixed(0)} %`);
+  [bar.className, number.className] = ["bar", "number"];
+  filled.style.width = `${100 * probability}%`;
+  bar.append(filled);
+  button.type = "button";
+  button.classList.toggle("no", probability <= 0.5);
+  button.append(make("span", name.replaceAll("_", " ")), bar, number);
+  item.append(button);
+  if (!(name in maps)) return item;
+  button.ariaPressed = "false";
+  const again = () => drawMap(pinned?.name ?? null);
+  for (const event of ["mouseenter", "focus"]) button.addEventListener(event, () => drawMap(name));
+  for (const event of ["mouseleave", "blur"]) button.addEventListener(event, again);
+  button.addEventListener("click", () => pin(pinned?.name === name ? null : { name, button }));
+  return item;
+}
+
+function pin(chosen) {
+  if (pinned) pinned.button.ariaPressed = "false";
+  pinned = chosen;
+  if (pinned) pinned.button.ariaPressed = "true";
+  drawMap(pinned?.name ?? null);
+}
+
+function drawMap(name) {
+  frame.classList.toggle("mapped", name !== null);
+  canvas.ariaLabel = name === null ? "No map" : `Map of ${name}`;
+  const values = maps[name] ?? [[0]];
+  [canvas.height, canvas.width] = [values.length, values[0].length];
+  const pixels = new ImageData(canvas.width, canvas.height);
+  values.flat().forEach((value, index) => {
+    const opacity = 204 * Math.min(Math.abs(value) / limit, 1);
+    pixels.data.set([...(value > 0 ? FOR : AGAINST), opacity], 4 * index);
+  });
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+}
+
+function make(tag, text = "") {
+  const element = document.createElement(tag);
+  element.textContent = text;
+  return element;
+}
+
+picture.addEventListener("error", () => { frame.hidden = true; }); // the server may read what the browser cannot show
+file.addEventListener("change", () => { if (file.files.length) predict(file.files[0]); file.value = ""; });
+document.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
+document.addEventListener("dragleave", () => drop.classList.remove("over"));
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  drop.classList.remove("over");
+  const [dropped] = event.dataTransfer.files;
+  if (dropped) predict(dropped);
+  else say("What was dropped is not a file.", true);
+});
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") pin(null); });

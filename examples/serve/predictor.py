@@ -1,0 +1,99 @@
+"""An exported model in onnxruntime, and the queue that lets requests share its calls."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime
+
+
+class Prediction(NamedTuple):
+    """The logits (attribute,) of one picture and, if asked for, its maps (attribute, h, w)."""
+
+    logits: np.ndarray
+    maps: np.ndarray | None
+
+
+class Predictor:
+    """A file that ``mtattn.export.export_onnx`` wrote, ready to run.
+
+    Args:
+        file: The file.
+        threads: How many threads compute.
+
+    Raises:
+        ValueError: The file is missing, damaged, or says nothing about its model.
+    """
+
+    def __init__(self, file: Path, *, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._what_is_asked_for = onnxruntime.RunOptions()
+        self._what_is_asked_for.add_run_config_entry("only_execute_path_to_fetches", "1")
+        try:
+            self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own, which share no class
+            raise ValueError(f"{file} is missing, damaged or no ONNX file.") from error
+        told = self.session.get_modelmeta().custom_metadata_map
+        if "mtattn" not in told:
+            raise ValueError(f"{file} says nothing about its model; write it with examples/export.py.")
+        metadata = json.loads(told["mtattn"])
+        self.groups: dict[str, list[str]] = metadata["groups"]
+        self.image: dict[str, Any] = metadata["image"]
+        self.version: str = metadata["mtattn_version"]
+        self.has_maps = len(self.session.get_outputs()) > 1
+
+    def __call__(self, images: np.ndarray, *, maps: bool) -> list[Prediction]:
+        """Predict a batch; without ``maps`` theirs is the time saved."""
+        names = ["logits", "maps"] if maps else ["logits"]
+        outputs = self.session.run(names, {"images": images}, self._what_is_asked_for)
+        return [Prediction(logits, outputs[1][row] if maps else None) for row, logits in enumerate(outputs[0])]
+
+
+class Batcher:
+    """Predict single pictures in batches: those that come close together, or while the model computes, share a call.
+
+    Args:
+        predict: The model, from a batch to a prediction each; runs in a thread.
+        max_batch: The most pictures in a call.
+        max_wait: Seconds that a picture waits for others.
+    """
+
+    def __init__(self, predict: Callable[..., list[Prediction]], *, max_batch: int, max_wait: float) -> None:
+        self.predict, self.max_batch, self.max_wait = predict, max_batch, max_wait
+        self.waiting: asyncio.Queue[tuple[np.ndarray, bool, asyncio.Future[Prediction]]] = asyncio.Queue()
+
+    async def __call__(self, image: np.ndarray, *, maps: bool) -> Prediction:
+        """Predict one picture."""
+        result: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
+        self.waiting.put_nowait((image, maps, result))
+        return await result
+
+    async def run(self) -> None:
+        """Answer until cancelled."""
+        while True:
+            images, wants_maps, results = zip(*await self._next_batch(), strict=True)
+            try:
+                answers = await asyncio.to_thread(self.predict, np.stack(images), maps=any(wants_maps))
+            except Exception as error:  # it belongs to these requests; the next ones go on
+                answers = [error] * len(images)
+            for result, answer in zip(results, answers, strict=True):
+                if result.done():  # cancelled: nobody waits any more
+                    continue
+                if isinstance(answer, Exception):
+                    result.set_exception(answer)
+                else:
+                    result.set_result(answer)
+
+    async def _next_batch(self) -> list[tuple[np.ndarray, bool, asyncio.Future[Prediction]]]:
+        batch = [await self.waiting.get()]
+        try:
+            async with asyncio.timeout(self.max_wait):
+                while len(batch) < self.max_batch:
+                    batch.append(await self.waiting.get())
+        except TimeoutError:
+            pass
+        return batch

@@ -1,0 +1,139 @@
+"""Serve an exported model: pictures in, attributes as JSON out, and a page to try it on.
+
+python examples/export.py runs/celeba face.onnx
+python examples/serve/server.py face.onnx
+curl --data-binary @photo.jpg "http://127.0.0.1:8000/predict?maps=true"
+
+It needs onnxruntime and Pillow, no torch: pip install "mtattn[serve]", or the packages of that extra alone.
+"""
+
+import asyncio
+import os
+import sys
+from argparse import ArgumentParser
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvicorn
+from anyio import CapacityLimiter, to_thread
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from pictures import MAX_BYTES, RefusedPicture, as_input, read_picture
+from predictor import Batcher, Prediction, Predictor
+from starlette.requests import ClientDisconnect
+
+PAGE = Path(__file__).parent / "page"
+UPLOAD_SECONDS = 30.0
+
+
+def build_app(predictor: Predictor, *, max_batch: int = 16, max_wait: float = 0.002) -> FastAPI:
+    """Make the application around a model.
+
+    Args:
+        predictor: The model.
+        max_batch: The most pictures in one call of the model.
+        max_wait: Seconds that a picture waits for others to share the call.
+    """
+    batcher = Batcher(predictor, max_batch=max_batch, max_wait=max_wait)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        app.state.decoding = CapacityLimiter(os.cpu_count() or 1)  # bounds the memory of decoded pictures too
+        running = asyncio.create_task(batcher.run())
+        yield
+        running.cancel()
+
+    app = FastAPI(title="mtattn", lifespan=lifespan, docs_url=None, redoc_url=None)  # those pages load from elsewhere
+    app.mount("/page", StaticFiles(directory=PAGE))
+
+    @app.get("/", include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        return {
+            "status": "ok",
+            "mtattn": predictor.version,
+            "attributes": sum(map(len, predictor.groups.values())),
+            "image": predictor.image,
+            "maps": predictor.has_maps,
+        }
+
+    @app.post("/predict")
+    async def predict(request: Request, maps: bool = False) -> dict[str, Any]:
+        if maps and not predictor.has_maps:
+            raise HTTPException(400, "The model was exported without maps.")
+        data = await read_body(request)
+        try:
+            image = await to_thread.run_sync(prepare, data, predictor.image, limiter=app.state.decoding)
+        except RefusedPicture as error:
+            raise HTTPException(error.status, str(error)) from error
+        return as_json(await batcher(image, maps=maps), predictor.groups, maps=maps)
+
+    return app
+
+
+async def read_body(request: Request) -> bytes:
+    """Read a picture's bytes, but never more than allowed, and not for ever."""
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise HTTPException(415, "Send the picture itself as the body, not a form: curl --data-binary @photo.jpg.")
+    data = bytearray()
+    try:
+        async with asyncio.timeout(UPLOAD_SECONDS):
+            async for part in request.stream():
+                data += part
+                if len(data) > MAX_BYTES:
+                    raise HTTPException(413, f"The body has more than {MAX_BYTES // 2**20} MB; send a smaller picture.")
+    except TimeoutError as error:
+        raise HTTPException(408, f"The picture did not arrive within {UPLOAD_SECONDS:.0f} seconds.") from error
+    except ClientDisconnect as error:  # nobody will read this
+        raise HTTPException(400, "The sender went away.") from error
+    return bytes(data)
+
+
+def prepare(data: bytes, image: dict[str, Any]) -> np.ndarray:
+    return as_input(read_picture(data), **image)
+
+
+def as_json(prediction: Prediction, groups: dict[str, list[str]], *, maps: bool) -> dict[str, Any]:
+    """Put the numbers of a picture under their names, groups and attributes in the model's order."""
+    probabilities = iter((1 / (1 + np.exp(-prediction.logits.astype(np.float64)))).round(4).tolist())
+    answer: dict[str, Any] = {
+        "groups": {group: {name: next(probabilities) for name in names} for group, names in groups.items()}
+    }
+    if maps and prediction.maps is not None:
+        names = [name for members in groups.values() for name in members]
+        answer["maps"] = dict(zip(names, prediction.maps.astype(np.float64).round(4).tolist(), strict=True))
+    return answer
+
+
+def parse() -> ArgumentParser:
+    parser = ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="what examples/export.py wrote")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="0.0.0.0 lets other machines in; put a proxy with TLS before"
+    )
+    parser.add_argument("--port", type=int, default=8000, help="0 takes any free port and prints it")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads of the model")
+    parser.add_argument("--max-batch", type=int, default=16, help="the most pictures in one call of the model")
+    parser.add_argument("--max-wait", type=float, default=2.0, help="milliseconds that a picture waits for others")
+    return parser
+
+
+if __name__ == "__main__":
+    options = parse().parse_args()
+    try:
+        app = build_app(
+            Predictor(options.model, threads=options.threads),
+            max_batch=options.max_batch,
+            max_wait=options.max_wait / 1000,
+        )
+    except ValueError as error:
+        sys.exit(f"server.py: {error}")
+    # more connections than this are answered 503 at once, so that memory stays bounded
+    uvicorn.run(app, host=options.host, port=options.port, access_log=False, limit_concurrency=256)

@@ -1,0 +1,283 @@
+"""The served example: right answers for every kind of picture, a reason for every bad one, batches that keep order."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mtattn.data import image_transform, read_image
+
+for package in ("onnx", "onnxruntime", "fastapi", "uvicorn"):
+    pytest.importorskip(package, reason="the extras export and serve are not installed")
+SERVE = Path(__file__).parents[1] / "examples/serve"
+sys.path.insert(0, str(SERVE))
+
+import server  # noqa: E402
+from pictures import as_input, read_picture  # noqa: E402
+from predictor import Batcher, Predictor  # noqa: E402
+from serving import BAD_UPLOADS, GROUPS, IMAGE, encoded, red_above_blue, write_model  # noqa: E402
+from starlette.requests import ClientDisconnect, Request  # noqa: E402
+from starlette.testclient import TestClient  # noqa: E402
+
+MUCH, LITTLE = 0.8808, 0.1192  # sigmoid of 2 and -2: all of a colour, none of it
+GREY16 = Image.fromarray(np.full((32, 48), 40_000, dtype=np.uint16))
+PALETTE = red_above_blue().quantize(4)
+PICTURES = {
+    "jpeg": encoded(red_above_blue(), "JPEG"),
+    "png": encoded(red_above_blue()),
+    "webp": encoded(red_above_blue(), "WEBP"),
+    "bmp": encoded(red_above_blue(), "BMP"),
+    "gif": encoded(PALETTE, "GIF"),
+    "tiff": encoded(red_above_blue(), "TIFF"),
+    "phone's two views": encoded(red_above_blue(), "MPO", save_all=True, append_images=[Image.new("RGB", (48, 32))]),
+    "grey": encoded(red_above_blue("L"), "JPEG"),
+    "black and white": encoded(red_above_blue("1")),
+    "grey and alpha": encoded(red_above_blue("LA")),
+    "alpha": encoded(red_above_blue("RGBA")),
+    "nothing but alpha": encoded(Image.new("RGBA", (48, 32), (200, 100, 50, 0))),
+    "CMYK": encoded(red_above_blue("CMYK"), "JPEG"),
+    "palette": encoded(PALETTE),
+    "palette with transparency": encoded(PALETTE, transparency=0),
+    "16 bits": encoded(GREY16),
+    "16-bit tiff": encoded(GREY16, "TIFF"),
+    "progressive": encoded(red_above_blue(size=(178, 218)), "JPEG", progressive=True),
+    "one pixel": encoded(Image.new("RGB", (1, 1), "red")),
+    "very wide": encoded(red_above_blue(size=(20_000, 4))),
+    **{
+        f"turned {value}": encoded(red_above_blue(size=(64, 40)), "JPEG", exif=exif)
+        for value in range(1, 9)
+        for exif in [Image.Exif()]
+        if exif.update({0x0112: value}) is None
+    },
+}
+
+
+def named(table):
+    return [pytest.param(*(case if isinstance(case, tuple) else (case,)), id=name) for name, case in table.items()]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("model") / "colours.onnx")
+
+
+@pytest.fixture(scope="module")
+def client(file):
+    with TestClient(server.build_app(Predictor(file, threads=1))) as client:
+        yield client
+
+
+def test_probabilities_come_by_group_and_attribute(client):
+    answer = client.post("/predict", content=encoded(Image.new("RGB", (48, 32), "red")))
+    assert answer.status_code == 200
+    assert answer.json() == {"groups": {"warm": {"Red": MUCH}, "cold": {"Green": LITTLE, "Blue_Or_So": LITTLE}}}
+    assert list(answer.json()["groups"]) == list(GROUPS)
+
+
+def test_maps_come_when_asked_for_and_lie_as_the_picture_does(client):
+    maps = client.post("/predict?maps=true", content=encoded(red_above_blue())).json()["maps"]
+    assert list(maps) == ["Red", "Green", "Blue_Or_So"]
+    assert maps["Red"] == [[2.0] * 6] * 2 + [[-2.0] * 6] * 2
+    assert maps["Blue_Or_So"] == [[-2.0] * 6] * 2 + [[2.0] * 6] * 2
+
+
+def test_a_picture_is_turned_as_its_exif_says(client):
+    maps = client.post("/predict?maps=true", content=PICTURES["turned 6"]).json()["maps"]
+    left, right = np.array(maps["Red"])[:, :2], np.array(maps["Red"])[:, 4:]
+    assert left.max() < -1  # a quarter to the right: what was above is on the right
+    assert right.min() > 1
+
+
+@pytest.mark.parametrize("data", named(PICTURES))
+def test_every_picture_is_prepared_as_in_training(data, client, tmp_path):
+    (tmp_path / "picture").write_bytes(data)
+    expected = image_transform(**IMAGE)(read_image(tmp_path / "picture"))
+    got = torch.from_numpy(as_input(read_picture(data), **IMAGE))
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
+    assert client.post("/predict", content=data).status_code == 200
+
+
+@pytest.mark.parametrize(("body", "status", "reason"), named(BAD_UPLOADS))
+def test_a_bad_upload_gets_a_reason_and_the_next_picture_an_answer(body, status, reason, client):
+    answer = client.post("/predict", content=body)
+    assert answer.status_code == status
+    assert reason in answer.json()["detail"]
+    assert client.post("/predict", content=PICTURES["jpeg"]).status_code == 200
+
+
+def test_a_form_is_told_how_to_send_a_picture(client):
+    answer = client.post("/predict", files={"image": PICTURES["jpeg"]})
+    assert answer.status_code == 415
+    assert answer.json()["detail"] == "Send the picture itself as the body, not a form: curl --data-binary @photo.jpg."
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/predict", 405),
+        ("PUT", "/predict", 405),
+        ("POST", "/health", 405),
+        ("GET", "/page/../server.py", 404),
+        ("GET", "/page/%2e%2e/server.py", 404),
+        ("POST", "/predict?maps=perhaps", 422),
+    ],
+)
+def test_a_wrong_request_is_refused(method, path, status, client):
+    assert client.request(method, path, content=PICTURES["jpeg"] if method != "GET" else None).status_code == status
+
+
+def test_a_body_that_never_ends_or_comes_too_slowly_is_refused(monkeypatch):
+    monkeypatch.setattr(server, "UPLOAD_SECONDS", 0.05)
+
+    def reading(receive):
+        return asyncio.run(server.read_body(Request({"type": "http", "headers": []}, receive)))
+
+    async def endless():
+        return {"type": "http.request", "body": bytes(2**20), "more_body": True}
+
+    async def silent():
+        await asyncio.sleep(3600)
+
+    async def gone():
+        raise ClientDisconnect
+
+    for receive, status in ((endless, 413), (silent, 408), (gone, 400)):
+        with pytest.raises(server.HTTPException, match=f"^{status}: "):
+            reading(receive)
+
+
+def test_health_says_what_is_served(client):
+    assert client.get("/health").json() == {
+        "status": "ok", "mtattn": "0.1.0", "attributes": 3, "image": IMAGE, "maps": True
+    }  # fmt: skip
+
+
+def test_the_page_loads_nothing_from_elsewhere(client):
+    page = client.get("/").text
+    for name in ("page/style.css", "page/script.js"):
+        assert name in page
+        assert client.get(name).status_code == 200
+    everything = page + client.get("page/style.css").text + client.get("page/script.js").text
+    assert "http:" not in everything
+    assert "https:" not in everything
+
+
+def test_a_model_without_maps_says_so(tmp_path):
+    with TestClient(server.build_app(Predictor(write_model(tmp_path / "m.onnx", maps=False), threads=1))) as client:
+        assert client.get("/health").json()["maps"] is False
+        assert client.post("/predict", content=PICTURES["jpeg"]).status_code == 200
+        answer = client.post("/predict?maps=true", content=PICTURES["jpeg"])
+        assert (answer.status_code, answer.json()["detail"]) == (400, "The model was exported without maps.")
+
+
+class TestBatcher:
+    """Concurrent calls with a model that doubles its input and notes its batches."""
+
+    def answers(self, values, *, fail_on=None, max_batch=4):
+        sizes = []
+
+        def predict(images, *, maps):
+            sizes.append(len(images))
+            if fail_on in images:
+                raise RuntimeError("no such picture")
+            return [2 * image for image in images]
+
+        async def ask():
+            batcher = Batcher(predict, max_batch=max_batch, max_wait=0.01)
+            running = asyncio.create_task(batcher.run())
+            questions = [batcher(np.float32(value), maps=False) for value in values]
+            results = await asyncio.gather(*questions, return_exceptions=True)
+            running.cancel()
+            return results
+
+        return asyncio.run(ask()), sizes
+
+    def test_each_request_gets_its_own_answer(self):
+        results, sizes = self.answers(range(11))
+        assert results == [2 * value for value in range(11)]
+        assert sizes == [4, 4, 3]
+
+    def test_a_single_request_does_not_wait_for_others_for_ever(self):
+        assert self.answers([5]) == ([10], [1])
+
+    def test_a_failure_stays_in_its_batch(self):
+        results, sizes = self.answers(range(8), fail_on=2)
+        assert [type(result) for result in results[:4]] == [RuntimeError] * 4
+        assert results[4:] == [8, 10, 12, 14]
+        assert sizes == [4, 4]
+
+    def test_a_request_that_is_given_up_does_not_stop_the_others(self):
+        async def ask():
+            batcher = Batcher(lambda images, **_: list(images), max_batch=4, max_wait=0.01)
+            first, second = (asyncio.create_task(batcher(np.float32(value), maps=False)) for value in (1, 2))
+            await asyncio.sleep(0)
+            first.cancel()
+            running = asyncio.create_task(batcher.run())
+            result = await second
+            running.cancel()
+            return result
+
+        assert asyncio.run(ask()) == 2
+
+
+def test_maps_are_computed_for_a_batch_only_if_somebody_wants_them(file):
+    model = Predictor(file, threads=1)
+    images = np.zeros((2, 3, 32, 48), dtype=np.float32)
+    assert [answer.maps for answer in model(images, maps=False)] == [None, None]
+    assert [answer.maps.shape for answer in model(images, maps=True)] == [(3, 4, 6)] * 2
+
+
+def run(program, *arguments):
+    return subprocess.run([sys.executable, *program, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def test_the_server_needs_no_torch():
+    program = f"import sys; sys.path.insert(0, {str(SERVE)!r}); import server; print('torch' in sys.modules)"
+    assert run(["-c", program]).stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        pytest.param(lambda _: None, "is missing, damaged or no ONNX file", id="missing"),
+        pytest.param(lambda file: file.write_bytes(b"no model"), "is missing, damaged or no ONNX file", id="damaged"),
+        pytest.param(
+            lambda file: write_model(file, metadata=False),
+            "says nothing about its model; write it with examples/export.py",
+            id="of somebody else",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_served_ends_the_program_in_one_line(write, message, tmp_path):
+    write(tmp_path / "model.onnx")
+    done = run([SERVE / "server.py"], tmp_path / "model.onnx")
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"server.py: {tmp_path}/model.onnx {message}."
+
+
+def test_a_load_with_a_tenth_of_bad_requests_fails_nowhere(file):
+    done = run([SERVE.parents[1] / "benchmarks/load_server.py"], file, "--requests=200", "--connections=8")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "server, 8 connections, a tenth bad: 200 requests, failures: {}" in done.stdout
+    assert "server alive at the end: True; it complained of: []" in done.stdout
+
+
+@pytest.mark.compile
+@torch.no_grad()
+def test_an_exported_model_is_served_with_the_predictions_that_torch_makes(tmp_path):
+    test_export = pytest.importorskip("test_export")
+    model = test_export.build()
+    test_export.export_onnx(model, tmp_path / "model.onnx")
+    (tmp_path / "face.jpg").write_bytes(PICTURES["progressive"])
+    images = image_transform(**model.config["image"])(read_image(tmp_path / "face.jpg"))[None]
+    with TestClient(server.build_app(Predictor(tmp_path / "model.onnx", threads=1))) as client:
+        answer = client.post("/predict?maps=true", content=PICTURES["progressive"]).json()
+    got = [probability for group in answer["groups"].values() for probability in group.values()]
+    torch.testing.assert_close(torch.tensor(got), model(images)[0].sigmoid(), rtol=0, atol=2e-4)
+    maps = torch.tensor(list(answer["maps"].values()))
+    torch.testing.assert_close(maps, model.attribute_maps(images)[0], rtol=0, atol=2e-4)
