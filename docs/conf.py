@@ -31,7 +31,10 @@ add_module_names = False
 
 # Names of other projects are not looked up: the site builds without network.
 nitpick_ignore_regex = [
-    ("py:.*", r"(torch|numpy|np|nn|PIL|jaxtyping|accelerate|matplotlib|torchmetrics|torchvision|safetensors)\b.*"),
+    (
+        "py:.*",
+        r"(torch|numpy|np|nn|PIL|jaxtyping|accelerate|matplotlib|torchmetrics|torchvision|safetensors|huggingface_hub)\b.*",
+    ),
     ("py:.*", r"(Tensor|Module|Parameter|Optimizer|Dataset|Figure|Path|PathLike|Any|ndarray|Compose)"),
     ("py:.*", r"(.*\.AttributeImagesT|'task')"),
     ("py:.*", r"(collections|pathlib|os|typing|argparse)\..*"),

@@ -192,18 +192,16 @@ def finish_run(
     Returns:
         What stands in ``metrics.json``.
     """
-    scores = {
-        name: evaluate(model, data, metrics, batch_size=batch_size, workers=workers)
-        for name, data in (("test", test_data), ("valid", valid_data))
-    }
+    parts = {"train": train_data, "valid": valid_data, "test": test_data}
+    valid, test = (
+        evaluate(model, data, metrics, batch_size=batch_size, workers=workers) for data in (valid_data, test_data)
+    )
+    test["intervals"] = metrics.intervals()  # of the test part, which it saw last
     settings = json.loads((output / SETTINGS_FILE).read_text(encoding="utf-8"))
-    settings["skipped"] = {
-        name: [str(path) for path in data.skipped]
-        for name, data in (("train", train_data), ("valid", valid_data), ("test", test_data))
-        if data.skipped
-    }
-    results = {**scores, "settings": settings, "versions": _versions()}
-    model.save_pretrained(output / "model")
+    settings["images"] = {name: len(data) for name, data in parts.items()}
+    settings["skipped"] = {name: [str(path) for path in data.skipped] for name, data in parts.items() if data.skipped}
+    results = {"test": test, "valid": valid, "settings": settings, "versions": _versions()}
+    model.save_pretrained(output / "model", model_card_kwargs={"run": results, "title": title})
     write_metrics(output, results, model.groups)
     write_report(
         output / "report.html",
@@ -215,7 +213,6 @@ def finish_run(
         faces=explain_faces(model, test_data, _evenly_spaced(len(test_data), REPORTED_FACES)),
     )
     shutil.rmtree(output / REPLACED, ignore_errors=True)
-    test = scores["test"]
     print(
         f"test: accuracy {test['mean_accuracy']:.4f} (majority {test['majority_accuracy']:.4f}), "
         f"balanced {test['mean_balanced_accuracy']:.4f}, average precision {test['mean_average_precision']:.4f}\n"
