@@ -33,9 +33,9 @@ add_module_names = False
 nitpick_ignore_regex = [
     (
         "py:.*",
-        r"(torch|numpy|np|nn|PIL|jaxtyping|accelerate|matplotlib|torchmetrics|torchvision|safetensors|huggingface_hub)\b.*",
+        r"(torch|numpy|np|nn|PIL|jaxtyping|accelerate|matplotlib|torchmetrics|torchvision|safetensors)\b.*",
     ),
     ("py:.*", r"(Tensor|Module|Parameter|Optimizer|Dataset|Figure|Path|PathLike|Any|ndarray|Compose)"),
     ("py:.*", r"(.*\.AttributeImagesT|'task')"),
-    ("py:.*", r"(collections|pathlib|os|typing|argparse)\..*"),
+    ("py:.*", r"(collections|pathlib|os|typing|argparse|huggingface_hub)\..*"),
 ]
