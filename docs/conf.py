@@ -15,7 +15,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx-mathjax-offline",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "explanation/capabilities-table.md"]  # the table is a part of another page
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 html_theme = "furo"
@@ -31,8 +31,11 @@ add_module_names = False
 
 # Names of other projects are not looked up: the site builds without network.
 nitpick_ignore_regex = [
-    ("py:.*", r"(torch|numpy|np|nn|PIL|jaxtyping|accelerate|matplotlib|torchmetrics|torchvision|safetensors)\b.*"),
+    (
+        "py:.*",
+        r"(torch|numpy|np|nn|PIL|jaxtyping|accelerate|matplotlib|torchmetrics|torchvision|safetensors)\b.*",
+    ),
     ("py:.*", r"(Tensor|Module|Parameter|Optimizer|Dataset|Figure|Path|PathLike|Any|ndarray|Compose)"),
     ("py:.*", r"(.*\.AttributeImagesT|'task')"),
-    ("py:.*", r"(collections|pathlib|os|typing|argparse)\..*"),
+    ("py:.*", r"(collections|pathlib|os|typing|argparse|huggingface_hub)\..*"),
 ]

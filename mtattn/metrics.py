@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mtattn._extras import needed_by
 from mtattn.groups import AttributeGroups
+from mtattn.intervals import bootstrap_intervals
 
 with needed_by("mtattn.metrics", extra="recipes"):
     from torchmetrics import Metric
@@ -138,6 +139,22 @@ class AttributeMetrics(Metric):
             "attributes": dict(zip(self.groups.attributes, _rows(scores), strict=True)),
             "groups": dict(zip(self.groups, _rows(group_means), strict=True)),
         }
+
+    def intervals(self, **options: Any) -> dict[str, tuple[float, float]]:
+        """Tell the 95 % intervals of the mean scores of everything since the last ``reset``, had the images differed.
+
+        Several processes all call it, as they do ``compute``.
+
+        Args:
+            **options: Those of :func:`mtattn.intervals.bootstrap_intervals`.
+
+        Returns:
+            The lower and the upper end of each mean score, of ``majority_accuracy``, and of ``gain``, the accuracy
+            minus that of the baseline.
+        """
+        with self.sync_context():
+            logits, targets = self._seen(self.logits), self._seen(self.targets)
+        return bootstrap_intervals(logits, targets, self.majority.cpu(), **options)
 
     def _seen(self, state: list[Tensor] | Tensor) -> Float[Tensor, "batch attribute"]:
         seen = dim_zero_cat(state).cpu() if len(state) else torch.empty(0)

@@ -99,6 +99,17 @@ def test_the_saved_model_says_how_it_wants_its_images(place):
     assert config["backbone"]["name"] == "resnet18"
 
 
+def test_the_saved_model_has_a_card_with_the_numbers_of_its_run(place):
+    card = (place / "celeba/model/README.md").read_text(encoding="utf-8")
+    metrics = json.loads((place / "celeba/metrics.json").read_text())
+    low, high = (100 * end for end in metrics["test"]["intervals"]["mean_accuracy"])
+    accuracy = 100 * metrics["test"]["mean_accuracy"]
+    assert f"| accuracy | {accuracy:.1f} | {low:.1f} to {high:.1f} |" in card
+    assert "# FAR-AMTN on 60 drawn faces" in card
+    assert "| images, test | 6 |" in card
+    assert str(place) not in card
+
+
 def test_a_folder_that_holds_a_run_is_left_alone(place):
     before = (place / "celeba/metrics.json").read_bytes()
     said = refused("celeba", "--synthetic", 60, "--output", place / "celeba", *SMALL)

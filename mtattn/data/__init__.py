@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mtattn.data.images import UnreadableImage, read_image
     from mtattn.data.lfwa import LFWA
     from mtattn.data.own import read_csv_labels
+    from mtattn.data.rows import AttributeRows, read_row
     from mtattn.data.synthetic import SyntheticFaces
     from mtattn.data.transforms import image_transform
 
@@ -30,18 +31,21 @@ __all__ = [
     "CELEBA_STD",
     "LFWA",
     "AttributeImages",
+    "AttributeRows",
     "CelebA",
     "SyntheticFaces",
     "UnreadableImage",
     "image_transform",
     "read_csv_labels",
     "read_image",
+    "read_row",
     "skip_unreadable",
 ]
 
 # Loaded on first use, so that the presets need neither PIL nor h5py nor the packages that draw faces.
 _MODULE_OF = {
     "AttributeImages": "dataset",
+    "AttributeRows": "rows",
     "CelebA": "celeba",
     "LFWA": "lfwa",
     "SyntheticFaces": "synthetic",
@@ -49,6 +53,7 @@ _MODULE_OF = {
     "image_transform": "transforms",
     "read_csv_labels": "own",
     "read_image": "images",
+    "read_row": "rows",
     "skip_unreadable": "dataset",
 }
 

@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -14,18 +14,12 @@ from mtattn import functional
 from mtattn.groups import AttributeGroups
 from mtattn.models import saving
 from mtattn.models.backbones import FreshBottleneck, build_backbone
+from mtattn.models.card import model_card
 from mtattn.models.parameters import sort_parameters
 from mtattn.modules import CGFF, WSGSA, GroupHeads
 
 
-class FARAMTN(
-    nn.Module,
-    PyTorchModelHubMixin,
-    library_name="mtattn",
-    paper_url="https://arxiv.org/abs/2601.01537",
-    pipeline_tag="image-classification",
-    license="mit",
-):
+class FARAMTN(nn.Module, PyTorchModelHubMixin):
     """The multi-task attribute network FAR-AMTN: images in, one logit an attribute out.
 
     ``trunk -> WSGSA (pooled) -> linear projection -> CGFF -> group heads``. After the shared module everything is
@@ -296,3 +290,7 @@ class FARAMTN(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         saving.save(self, save_directory, self.config)
+
+    def generate_model_card(self, **options: Any) -> ModelCard:
+        """Write the card beside saved weights: ``run`` is what ``metrics.json`` holds, ``title`` what the model is."""
+        return model_card(self.config, **options)

@@ -10,6 +10,8 @@ from typing import Any
 from huggingface_hub import hf_hub_download
 from torch import nn
 
+from mtattn.models.card import CARD_FILE, is_unchanged
+
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 _DECIDES = {"groups", "num_heads", "backbone", "reduction", "spatial"}  # what the predictions depend on
 _DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
@@ -128,3 +130,6 @@ def save(model: nn.Module, folder: Path, config: Mapping[str, Any]) -> None:
     save_model(model, str(folder / WEIGHTS_FILE), metadata={"config": json.dumps(config)})
     # written here because huggingface_hub sorts the keys, and the order of the groups is the order of the columns
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    # huggingface_hub writes a card where there is none: ours gives way to a newer one, a person's own stays
+    if (folder / CARD_FILE).is_file() and is_unchanged(folder / CARD_FILE):
+        (folder / CARD_FILE).unlink()

@@ -44,17 +44,15 @@ def finish_run(
     Returns:
         What stands in ``metrics.json``.
     """
-    scores = {
-        name: evaluate(model, data, metrics, batch_size=batch_size, workers=workers)
-        for name, data in (("test", test_data), ("valid", valid_data))
-    }
+    parts = {"train": train_data, "valid": valid_data, "test": test_data}
+    valid, test = (
+        evaluate(model, data, metrics, batch_size=batch_size, workers=workers) for data in (valid_data, test_data)
+    )
+    test["intervals"] = metrics.intervals()  # of the test part, which it saw last
     settings = json.loads((output / SETTINGS_FILE).read_text(encoding="utf-8"))
-    settings["skipped"] = {
-        name: [str(path) for path in data.skipped]
-        for name, data in (("train", train_data), ("valid", valid_data), ("test", test_data))
-        if data.skipped
-    }
-    results = {**scores, "settings": settings, "versions": _versions()}
+    settings["images"] = {name: len(data) for name, data in parts.items()}
+    settings["skipped"] = {name: [str(path) for path in data.skipped] for name, data in parts.items() if data.skipped}
+    results = {"test": test, "valid": valid, "settings": settings, "versions": _versions()}
     if processes().is_main_process:
         _write_results(output, model, history, results, title, test_data)
     processes().wait_for_everyone()
@@ -69,7 +67,7 @@ def _write_results(
     title: str,
     test_data: AttributeImages,
 ) -> None:
-    model.save_pretrained(output / "model")
+    model.save_pretrained(output / "model", model_card_kwargs={"run": results, "title": title})
     write_metrics(output, results, model.groups)
     write_report(
         output / "report.html",

@@ -1,0 +1,192 @@
+"""The model card: the README.md of a saved model, written from its config and from the run that trained it."""
+
+import hashlib
+import html
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+CARD_FILE = "README.md"
+_MARK = "<!-- mtattn wrote this card, and replaces it only while nobody has changed it: "
+_SCORES = {
+    "mean_accuracy": "accuracy",
+    "majority_accuracy": "accuracy of the majority baseline",
+    "gain": "gain over the baseline",
+    "mean_balanced_accuracy": "balanced accuracy",
+    "mean_average_precision": "average precision",
+    "mean_f1": "F1",
+}
+_PROGRAM = """import torch
+from mtattn import FARAMTN
+from mtattn.data import image_transform, read_image
+
+model = FARAMTN.from_pretrained(".")
+images = image_transform(**model.config["image"])(read_image("face.jpg"))[None]
+with torch.no_grad():
+    probabilities = model(images)[0].sigmoid()
+    maps = model.attribute_maps(images)[0]  # where each logit comes from: it is the mean of its map
+for name, probability in zip(model.groups.attributes, probabilities.tolist(), strict=True):
+    print(f"{name}: {probability:.0%}")
+"""
+_OF_GROUPS = ("accuracy", "majority_accuracy", "balanced_accuracy", "average_precision", "f1")
+_PLACES = {"root", "output", "resume", "overwrite", "workers", "skip_unreadable", "skipped", "images"}
+_NOISE = {
+    "CelebA": "CelebA's labels are noisy: two annotators agree at 95 % or more on only 12 of its 40 attributes "
+    "([arXiv 2210.07356](https://arxiv.org/abs/2210.07356)), and up to 40 % of the labels that tell of a beard are "
+    "wrong; Big_Lips, Oval_Face and Pointy_Nose are hard for every method. Its pictures show celebrities, "
+    "who do not look like everybody.",
+    "LFWA": "LFWA's labels are noisy: a model that was trained on CelebA alone agrees with only 72 to 74 % of them. "
+    "Its pictures are press photographs.",
+    "drawn faces": "This model has seen drawings only, never a photograph.",
+}
+_LICENCE = {
+    "CelebA": "CelebA is for non-commercial research only, and so is this model. The code of mtattn is MIT.",
+    "LFWA": "LFWA is for non-commercial research only, and so is this model. The code of mtattn is MIT.",
+    "drawn faces": "MIT. The faces are drawn from avataaars by Pablo Stanley, free for personal and commercial use.",
+}
+
+
+def model_card(
+    config: Mapping[str, Any], *, run: Mapping[str, Any] | None = None, title: str = "FAR-AMTN"
+) -> ModelCard:
+    """Write the card of a model.
+
+    Args:
+        config: The model's.
+        run: What ``metrics.json`` of its run holds; only ``"test"`` must be there. None: no run is known.
+        title: What the model is, the data after the word "on".
+    """
+    data = title.partition(" on ")[2]
+    known = next((name for name in _NOISE if data.endswith(name)), "")
+    parts = Template(files("mtattn.models").joinpath("card.md").read_text(encoding="utf-8"))
+    text = parts.substitute(
+        title=_plain(title),
+        model=_describe(config),
+        version=config["mtattn_version"],
+        groups=_table(
+            ["group", "attributes"], [[name, ", ".join(members)] for name, members in config["groups"].items()]
+        ),
+        usage=_usage(config),
+        measured=_measured(run) if run else "Nothing is recorded: the model was saved without a run.",
+        training=_training(run, data) if run else "Nothing is recorded: the model was saved without a run.",
+        noise=_NOISE.get(known, "How noisy the labels behind this model are is not recorded."),
+        config=json.dumps({key: value for key, value in config.items() if key != "groups"}, indent=2),
+        licence=_LICENCE.get(known, "The code of mtattn is MIT. What holds for the weights follows from their data."),
+    )
+    metadata = _metadata(run, title, data, drawn=known == "drawn faces")
+    unsigned = str(ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{text}"))
+    return ModelCard(f"{unsigned}\n{_MARK}{_digest(unsigned)} -->\n")
+
+
+def is_unchanged(card: Path) -> bool:
+    """Tell whether a file is a card that was written here and that nobody has touched since."""
+    before, mark, after = card.read_text(encoding="utf-8", errors="replace").rpartition(f"\n{_MARK}")
+    return bool(mark) and after == f"{_digest(before)} -->\n"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _metadata(run: Mapping[str, Any] | None, title: str, data: str, *, drawn: bool) -> ModelCardData:
+    measured = {score: _number(run["test"][score]) for score in _SCORES if score in run["test"]} if run else {}
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=re.sub(r"\W+", "-", data.lower()) or "unknown",
+            dataset_name=data or "unknown",
+            dataset_split="test",
+            metric_type=score.removeprefix("mean_"),
+            metric_name=_SCORES[score],
+            metric_value=round(value, 4),
+        )
+        for score, value in measured.items()
+        if not math.isnan(value)
+    ]
+    return ModelCardData(
+        library_name="mtattn",
+        pipeline_tag="image-classification",
+        tags=["attribute-recognition", "multi-task-learning", "model_hub_mixin", "pytorch_model_hub_mixin"],
+        license="mit" if drawn else "other",
+        license_name=None if drawn else "see-the-card",
+        model_name=title if results else None,
+        eval_results=results or None,
+    )
+
+
+def _describe(config: Mapping[str, Any]) -> str:
+    num_attributes, num_groups = sum(map(len, config["groups"].values())), len(config["groups"])
+    backbone = f", on the backbone {config['backbone']['name']}" if "backbone" in config else ""
+    return f"A network that reads {num_attributes} attributes in {num_groups} groups off an image{backbone}."
+
+
+def _usage(config: Mapping[str, Any]) -> str:
+    own = "trunk" if "backbone" not in config else "shared" if config["backbone"]["own_shared"] else ""
+    if own:
+        return (
+            f'```python\nfrom mtattn import FARAMTN\n\nmodel = FARAMTN.from_pretrained(".", {own}={own})\n```\n\n'
+            f"`.` is this folder; the name of a repository on the hub does as well. The model was built on a {own} "
+            f"module of its own, which is not in this folder: build it as it was, and pass it."
+        )
+    height, width = config["image"]["size"]
+    return (
+        f"```python\n{_PROGRAM}```\n\n`.` is this folder; the name of a repository on the hub does as well. "
+        f"The picture is squeezed to {height} x {width} pixels (height first), not cut."
+    )
+
+
+def _measured(run: Mapping[str, Any]) -> str:
+    test, intervals = run["test"], run["test"].get("intervals", {})
+    values = {**test, "gain": _number(test["mean_accuracy"]) - _number(test["majority_accuracy"])}
+    means = [[name, _percent(values[score]), _ends(intervals.get(score))] for score, name in _SCORES.items()]
+    groups = [[name, *(_percent(scores[score]) for score in _OF_GROUPS)] for name, scores in test["groups"].items()]
+    return "\n\n".join(
+        [
+            "On the test split, in %, means over the attributes:",
+            _table(["", "value", "95 % interval"], means),
+            "The intervals are percentile bootstraps over the test images: they tell how far other images would move "
+            "a number, not how far another seed would. The baseline answers every image with the class that is more "
+            "frequent in training.",
+            _table(["group", "accuracy", "baseline", "balanced accuracy", "average precision", "F1"], groups),
+        ]
+    )
+
+
+def _training(run: Mapping[str, Any], data: str) -> str:
+    settings, versions = run.get("settings", {}), run.get("versions", {})
+    rows = [["data", data]] if data else []
+    rows += [[f"images, {use}", f"{count:,}"] for use, count in settings.get("images", {}).items()]
+    rows += [[f"left out, {use}", str(len(paths))] for use, paths in settings.get("skipped", {}).items()]
+    # a file's name only: where it lies on somebody's machine is nobody's business
+    told = {name: value for name, value in settings.items() if name not in _PLACES and value is not None}
+    rows += [[name.replace("_", " "), Path(str(value)).name] for name, value in told.items()]
+    return _table(["setting", "value"], [*rows, *([f"version of {name}", value] for name, value in versions.items())])
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *([_plain(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Let Markdown and HTML show a text as it stands, on one line."""
+    return re.sub(r"([\\`*\[\]|$]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _percent(value: float | None) -> str:
+    return "\N{EN DASH}" if math.isnan(_number(value)) else f"{100 * _number(value):.1f}"
+
+
+def _ends(ends: Sequence[float | None] | None) -> str:
+    return " to ".join(map(_percent, ends)) if ends else ""
