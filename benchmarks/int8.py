@@ -50,7 +50,7 @@ class Reader:
     def __init__(self, batches: torch.Tensor) -> None:
         self.feeds = iter([{"images": batch.numpy()} for batch in batches])
 
-    def get_next(self) -> dict[str, Any] | None:  # noqa: D102
+    def get_next(self) -> dict[str, Any] | None:
         return next(self.feeds, None)
 
 
