@@ -141,6 +141,17 @@ def group_bce(
 
     A NaN target is a missing label: whatever stands in its place is never read. A group without labels has loss 0.
     """
+    sums, counts = group_bce_sums(logits, targets, membership, pos_weight)
+    return sums / counts.clamp_min(1), counts
+
+
+def group_bce_sums(
+    logits: Float[Tensor, "batch attribute"],
+    targets: Float[Tensor, "batch attribute"],
+    membership: Float[Tensor, "attribute group"],
+    pos_weight: Float[Tensor, " attribute"] | None = None,
+) -> tuple[Float[Tensor, " group"], Float[Tensor, " group"]]:
+    """Compute the sum of each group's binary cross-entropies in nats, and over how many labels; see ``group_bce``."""
     dtype = torch.promote_types(logits.dtype, torch.float32)
     missing = targets.isnan()
     losses = F.binary_cross_entropy_with_logits(
@@ -153,7 +164,7 @@ def group_bce(
     membership = membership.to(dtype)
     sums = (losses.sum(0)[:, None] * membership).sum(0)
     counts = ((~missing).sum(0)[:, None] * membership).sum(0)
-    return sums / counts.clamp_min(1), counts
+    return sums, counts
 
 
 class LossHistory(NamedTuple):

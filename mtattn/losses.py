@@ -115,11 +115,14 @@ class DynamicWeighting(Float32State):
                 f"DynamicWeighting: counts has one number for each of {self.num_tasks} losses, "
                 f"got shape {tuple(counts.shape)}."
             )
-        present = losses.where(counts > 0, 0)
+        return self.weighted_mean(counts * losses.where(counts > 0, 0), counts)
+
+    def weighted_mean(self, sums: Float[Tensor, " task"], counts: Float[Tensor, " task"]) -> Float[Tensor, ""]:
+        """Do what a call does, from the sum of each task's losses and how many they are; 0 where there are none."""
         if self.training:
-            self._remember(torch.stack([counts * present.detach(), counts]).float())
-        total = counts.sum()
-        return (self.weights * (counts / total.where(total > 0, 1)) * present).sum()
+            self._remember(torch.stack([sums.detach(), counts]).float())
+        total = counts.sum(0, keepdim=True)
+        return (self.weights / total.where(total > 0, 1) * sums).sum()
 
     @torch.no_grad()
     def step(self) -> None:
@@ -145,7 +148,7 @@ class DynamicWeighting(Float32State):
 
     @torch.no_grad()
     def _remember(self, sums_and_counts: Float[Tensor, "2 task"]) -> None:
-        self._period += sums_and_counts.where(sums_and_counts[0].isfinite(), 0)
+        self._period += sums_and_counts.where(sums_and_counts[0].abs() < torch.inf, 0)
         if self.rule == "random":
             self._draws += 1
             self.weights.copy_(functional.random_weights(self._draws, self.num_tasks))
@@ -234,8 +237,8 @@ class DWSLoss(Float32State):
         self, logits: Float[Tensor, "batch attribute"], targets: Float[Tensor, "batch attribute"]
     ) -> Float[Tensor, " group"]:
         """Compute each group's unweighted mean loss in nats; NaN for a group without a label in the batch."""
-        losses, counts = self._group_bce(logits, targets)
-        return losses.where(counts > 0, torch.nan)
+        sums, counts = self._group_sums(logits, targets)
+        return (sums / counts.clamp_min(1)).where(counts > 0, torch.nan)
 
     def forward(
         self, logits: Float[Tensor, "batch attribute"], targets: Float[Tensor, "batch attribute"]
@@ -247,14 +250,13 @@ class DWSLoss(Float32State):
             targets: In [0, 1], soft labels included; NaN where the label is missing. Nothing checks this, because it
                 would wait for the device: CelebA's own -1 and 1 have to be turned into 0 and 1 first.
         """
-        total: Tensor = self.weighting(*self._group_bce(logits, targets))
-        return total
+        return self.weighting.weighted_mean(*self._group_sums(logits, targets))
 
     def step(self) -> None:
         """Close the period and set the next weights; call it once an epoch, or every so many steps."""
         self.weighting.step()
 
-    def _group_bce(
+    def _group_sums(
         self, logits: Float[Tensor, "batch attribute"], targets: Float[Tensor, "batch attribute"]
     ) -> tuple[Float[Tensor, " group"], Float[Tensor, " group"]]:
         num_attributes = len(self.groups.attributes)
@@ -263,7 +265,7 @@ class DWSLoss(Float32State):
                 f"DWSLoss: logits and targets are (batch, {num_attributes}), one column an attribute, "
                 f"got {tuple(logits.shape)} and {tuple(targets.shape)}."
             )
-        return functional.group_bce(logits, targets, self._membership, self.pos_weight)
+        return functional.group_bce_sums(logits, targets, self._membership, self.pos_weight)
 
 
 def _named_rule(name: str, alpha: float) -> Rule:

@@ -373,6 +373,12 @@ class TestDWSLoss:
             torch.autograd.grad(got, there)[0].cpu(), torch.autograd.grad(expected, here)[0], rtol=1e-9, atol=1e-12
         )
 
+    def test_a_group_without_labels_takes_nothing_from_the_gradients_of_the_others(self):
+        logits, targets = torch.zeros(2, 5, requires_grad=True), torch.tensor([[0.0, NAN, NAN, NAN, 1.0]] * 2)
+        DWSLoss(GROUPS).group_losses(logits, targets).nan_to_num().sum().backward()
+        assert logits.grad.isfinite().all()
+        assert logits.grad[:, 0].abs().min() > 0
+
     def test_group_losses_equal_the_loops(self, device):
         logits, targets = batch(1, dtype=torch.float64)
         got = DWSLoss(GROUPS, device=device).group_losses(logits.to(device), targets.to(device))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mtattn._extras import needed_by
-from mtattn.functional import group_bce
+from mtattn.functional import group_bce_sums
 from mtattn.metrics import AttributeMetrics
 from mtattn.training.checks import check_columns
 from mtattn.training.distributed import new_accelerator, own_share
@@ -61,8 +61,7 @@ def measure(
         with accelerator.autocast():
             logits = model(images).float()
         metrics.update(logits, targets)
-        losses, counts = group_bce(logits, targets, torch.ones_like(targets[0])[:, None])
-        total += torch.cat([losses * counts, counts])
+        total += torch.cat(group_bce_sums(logits, targets, torch.ones_like(targets[0])[:, None]))
     model.train(was_training)
     loss, num_labels = accelerator.reduce(total).unbind()
     return {"loss": (loss / num_labels).item(), **metrics.compute()}  # compute() joins the processes, exactly once
