@@ -17,24 +17,23 @@ COMPILED = Variant(compiled=True)
 def run(bench: Bench) -> None:
     groups = CELEBA_GROUPS
     num_attributes = len(groups.attributes)
-    targets = {batch: torch.randint(0, 2, (batch, num_attributes), device=bench.device).float() for batch in BATCHES}
     wsgsa, cgff, heads = (bench.put(m) for m in (WSGSA(512, 8), CGFF(512, key_channels=8), GroupHeads(512, groups)))
     model, loss = bench.put(FARAMTN.from_timm("resnet18", groups)), bench.put(DWSLoss(groups))
 
-    def whole(images: Tensor) -> Tensor:
-        return loss(model(images), targets[len(images)])
+    def whole(images: Tensor, targets: Tensor) -> Tensor:
+        return loss(model(images), targets)
 
-    cases: dict[str, tuple[Callable[..., Tensor], list[nn.Module], tuple[int, ...]]] = {
+    cases: dict[str, tuple[Callable[..., Tensor], list[nn.Module], tuple[int, ...]]] = {  # the shapes without batch
         "WSGSA, pooled": (wsgsa.pooled, [wsgsa], (512, 14, 14)),
         "CGFF": (cgff, [cgff], (8, 512)),
         "GroupHeads": (heads, [heads], (8, 512)),
-        "DWSLoss": (lambda logits: loss(logits, targets[len(logits)]), [loss], (num_attributes,)),
+        "DWSLoss": (loss, [loss], (num_attributes,)),
         "FARAMTN on a resnet18 at 64 pixels, with its loss": (whole, [model, loss], (3, 64, 64)),
     }
     for name, (forward, modules, shape) in cases.items():
         parameters = [p for module in modules for p in module.parameters()]
-        images = shape[0] == 3
-        x = bench.tensor(BATCHES[-1], *shape, grad=not images)
+        inputs = [bench.tensor(BATCHES[-1], *shape, grad=model not in modules)]
+        inputs += [torch.rand(BATCHES[-1], num_attributes, device=bench.device).round()] * (loss in modules)
         row = {"sizes": {"batch": BATCHES[-1]}, "blocks": min(bench.blocks, 15)}
         graphs = num_graphs(bench, forward, modules, shape, loss)
         for what, make in (("forward and backward", training_step), ("inference", inference)):
@@ -44,8 +43,8 @@ def run(bench: Bench) -> None:
             bench.compare(
                 f"{name}, {what}",
                 {
-                    "compiled": make(forward, [x], variant=COMPILED, **extra),
-                    "eager": make(forward, [x], **extra),
+                    "compiled": make(forward, inputs, variant=COMPILED, **extra),
+                    "eager": make(forward, inputs, **extra),
                 },
                 variant=COMPILED,
                 facts=lambda _, graphs=graphs: {"graphs": graphs},
@@ -65,7 +64,8 @@ def num_graphs(
         for module in modules:
             module.train(mode)
         for batch in BATCHES:
-            compiled(bench.tensor(batch, *shape))
+            targets = [torch.rand(batch, len(loss.groups.attributes), device=bench.device).round()]
+            compiled(bench.tensor(batch, *shape), *targets * (loss in modules))
             loss.step()
         graphs["after training" if mode else "after evaluation too"] = counter.frame_count
     torch._dynamo.reset()

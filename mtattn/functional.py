@@ -126,8 +126,8 @@ def group_logits(
     than to copy a group's features for each of its attributes, because features are wide and attributes are few.
     """
     every_group = channel_linear(grouped, weight)
-    own_group = rearrange(group_of, "attribute -> 1 1 attribute" + " 1" * (grouped.ndim - 3))
-    logits = every_group.gather(1, own_group.expand(grouped.shape[0], 1, *every_group.shape[2:])).squeeze(1)
+    is_own = group_of == torch.arange(grouped.shape[1], device=group_of.device)[:, None]
+    logits = every_group.where(is_own.reshape(*is_own.shape, *[1] * (grouped.ndim - 3)), 0).sum(1)
     return logits + bias.reshape(-1, *[1] * (logits.ndim - 2))
 
 
