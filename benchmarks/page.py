@@ -207,7 +207,7 @@ def page(results: dict[str, Any]) -> str:
 def section(claim: Claim, results: dict[str, Any]) -> str:
     """Write a claim: its sentences and tables, machine by machine, with the figure on top."""
     lines = [f"## {claim.title}", "", claim.text, ""]
-    alt = f"Bars: time of each contender as a multiple of ours, for {claim.title}"
+    alt = f"{claim.title}: a bar for each contender, as long as its time is a multiple of ours; numbers in the tables"
     lines += [f"![{alt}](../images/how-fast-{claim.name}.svg)", ""]
     for result in results.values():
         if claim.name not in result:
@@ -215,7 +215,7 @@ def section(claim: Claim, results: dict[str, Any]) -> str:
         machine, rows = result[claim.name]["machine"], result[claim.name]["rows"]
         lines += [f"**{_machine_words(machine)}, measured {result[claim.name]['measured']}:**", ""]
         lines += [f"- {claim.says(row)}" for row in rows]
-        lines += ["", *(line for row in rows for line in table(row, machine))]
+        lines += ["", *_folded("The tables", [line for row in rows for line in table(row, machine)])]
     return "\n".join(lines)
 
 
@@ -243,7 +243,13 @@ def table(row: Row, machine: dict[str, Any]) -> Iterable[str]:
 
 def draw(claim: Claim, rows: Sequence[Row]) -> None:
     """Draw the bars of a claim: one panel a row, our bar in blue."""
-    mpl.rcParams |= {"svg.hashsalt": "mtattn", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    mpl.rcParams |= {
+        "svg.hashsalt": "mtattn",
+        "svg.fonttype": "none",
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
     heights = [len(row["contenders"]) for row in rows]
     figure, axes = plt.subplots(
         len(rows),
@@ -262,19 +268,28 @@ def draw(claim: Claim, rows: Sequence[Row]) -> None:
         if max(medians) > 8:
             axis.set_xscale("log")
             axis.set_xlim(left=min(0.5, *medians))
+            axis.xaxis.set_major_formatter("{x:g}")
         for place, ratio in enumerate(ratios):
-            axis.annotate(
-                f" {ratio['median']:.2f}", (ratio["high"], place), va="center", fontsize=8, annotation_clip=False
-            )
+            end = (ratio["high"], place)
+            beside = {"xytext": (4, 0), "textcoords": "offset points", "annotation_clip": False}
+            axis.annotate(f"{ratio['median']:.2f}", end, va="center", fontsize=8, **beside)
         axis.invert_yaxis()
-        axis.set_title(f"{row['what']} ({_case(row)})", fontsize=9, loc="left")
+        axis.set_title(f"{row['what']} ({_case(row)})", fontsize=9, loc="right")
     axes[-1, 0].set_xlabel("time, as a multiple of ours")
     figure.savefig(IMAGES / f"how-fast-{claim.name}.svg", metadata={"Date": None})
     plt.close(figure)
 
 
+def _folded(title: str, lines: Sequence[str]) -> list[str]:
+    opened = ["```{raw} html", f"<details><summary>{title}</summary>", "```", ""]
+    return [*opened, *lines, "```{raw} html", "</details>", "```", ""]
+
+
 def _case(row: Row) -> str:
-    return ", ".join(f"{name} {size}" for name, size in row["sizes"].items())
+    sizes = [f"{name} {size}" for name, size in row["sizes"].items() if name != "side"]
+    if (side := row["sizes"].get("side")) is not None:
+        sizes.append(f"{side} x {side} positions" if side else "pooled features")
+    return ", ".join(sizes)
 
 
 def _machine_words(machine: dict[str, Any]) -> str:
