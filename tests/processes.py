@@ -9,7 +9,7 @@ import socket
 import sys
 import traceback
 from contextlib import redirect_stdout
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 
 import torch
 
@@ -31,6 +31,7 @@ def start(function, *arguments, environment=None):
 
 def _main(function, arguments, environment):
     os.environ.update(environment)
+    set_start_method("fork", force=True)  # so that loaders' workers are its own children, and end when it is killed
     torch.set_num_threads(1)
     function(*arguments)
 
