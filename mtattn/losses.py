@@ -109,7 +109,8 @@ class DynamicWeighting(Float32State):
             raise ValueError(
                 f"DynamicWeighting: expects {self.num_tasks} losses in one tensor, got shape {tuple(losses.shape)}."
             )
-        counts = torch.ones_like(losses) if counts is None else counts
+        dtype = torch.promote_types(losses.dtype, torch.float32)  # a count times a loss outgrows half precision
+        counts = torch.ones_like(losses, dtype=dtype) if counts is None else counts.to(dtype)
         if counts.shape != losses.shape:
             raise ValueError(
                 f"DynamicWeighting: counts has one number for each of {self.num_tasks} losses, "

@@ -163,6 +163,15 @@ class TestDynamicWeighting:
         weighting.reset()
         assert_same_state(weighting, DynamicWeighting(3).state_dict())
 
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+    def test_half_precision_counts_are_multiplied_in_float32(self, dtype):
+        weighting = DynamicWeighting(2, rule="equal")
+        losses, counts = torch.tensor([20.125, 3.0], dtype=dtype), torch.tensor([8200.0, 8.0], dtype=dtype)
+        expected = (counts.double() * losses.double()).sum() / counts.double().sum()
+        torch.testing.assert_close(weighting(losses, counts).double(), expected, rtol=1e-6, atol=0)
+        weighting.step()
+        torch.testing.assert_close(weighting.history.latest, losses.float(), rtol=1e-6, atol=0)
+
     @pytest.mark.parametrize("value", [NAN, INF, -INF])
     def test_a_loss_that_is_not_finite_shows_in_the_result_but_not_in_the_history(self, value):
         weighting = DynamicWeighting(2)
