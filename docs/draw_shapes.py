@@ -356,7 +356,7 @@ def rates() -> Drawing:
         top = 34 + 17 * row
         d.text(144, top + 11, name, "note end")
         d.parts.append(f'<rect class="one tint" x="150" y="{top}" width="{182 * share:.1f}" height="12" rx="2"/>')
-        d.text(156 + 182 * share, top + 11, f"{100 * share:.0f}", "axes")
+        d.text(362, top + 11, f"{100 * share:.0f} %", "axes end")
     return d
 
 
