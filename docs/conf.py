@@ -1,6 +1,10 @@
 """Sphinx: python -m sphinx -n -W docs docs/_build."""
 
 from importlib.metadata import version as installed_version
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.util.inspect import signature, stringify_signature
 
 project = "mtattn"
 author = "the mtattn authors"
@@ -40,3 +44,16 @@ nitpick_ignore_regex = [
     ("py:.*", r"(.*\.AttributeImagesT|'task')"),
     ("py:.*", r"(collections|pathlib|os|typing|argparse|huggingface_hub)\..*"),
 ]
+
+
+def signature_of_init(_: Sphinx, what: str, name: str, obj: Any, *__: Any) -> tuple[str, str] | None:
+    """Show the arguments of FARAMTN, which huggingface_hub's mixin hides behind a ``__new__`` that takes anything."""
+    if what != "class" or not name.endswith("FARAMTN"):
+        return None
+    return stringify_signature(
+        signature(obj.__init__, bound_method=True), unqualified_typehints=True, show_return_annotation=False
+    ), ""
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-signature", signature_of_init)
