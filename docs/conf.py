@@ -1,6 +1,10 @@
 """Sphinx: python -m sphinx -n -W docs docs/_build."""
 
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "mtattn"
 author = "the mtattn authors"
@@ -14,8 +18,9 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "sphinx-mathjax-offline",
+    "interactive.extension",
 ]
-exclude_patterns = ["_build", "explanation/capabilities-table.md"]  # the table is a part of another page
+exclude_patterns = ["_build", "_cache", "explanation/capabilities-table.md"]  # the table is a part of another page
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 html_theme = "furo"

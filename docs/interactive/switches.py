@@ -1,6 +1,7 @@
 """FAR-AMTN with a switch for each group's gate and for what each group hears, and its export for the browser."""
 
 import copy
+import logging
 import warnings
 
 import onnx
@@ -49,6 +50,8 @@ def export_switchable(model: FARAMTN) -> bytes:
     switchable = SwitchableFARAMTN(copy.deepcopy(model).cpu().float()).eval()
     images = torch.zeros(1, 3, *model.config["image"]["size"])
     gates_on, listening = torch.ones(2, len(model.groups)).unbind()  # one tensor for both would become one input
+    for chatty in ("onnx_ir", "onnxscript"):  # a docs build would print all that they tell
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's about its own insides
         program = torch.onnx.export(
