@@ -36,7 +36,7 @@ function pixelsOf(picture) {
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
-// Pillow's bilinear filter to the last bit, for the model learned on what it gives; a canvas filters otherwise.
+// Pillow's bilinear filter, on which the model was trained; a canvas filters otherwise.
 function resize({ data, width, height }, newWidth, newHeight) {
   const narrow = filtered(data, height, shares(width, newWidth), [4 * width, 4], [4 * newWidth, 4]);
   const small = filtered(narrow, newWidth, shares(height, newHeight), [4, 4 * newWidth], [4, 4 * newWidth]);

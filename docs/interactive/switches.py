@@ -4,7 +4,6 @@ import copy
 import logging
 import warnings
 
-import onnx
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -46,7 +45,7 @@ class SwitchableFARAMTN(nn.Module):
 
 
 def export_switchable(model: FARAMTN) -> bytes:
-    """Trace a model with its switches as ONNX for one image at a time, large weights as half-precision numbers."""
+    """Trace a model with its switches as ONNX, for one image at a time."""
     switchable = SwitchableFARAMTN(copy.deepcopy(model).cpu().float()).eval()
     images = torch.zeros(1, 3, *model.config["image"]["size"])
     gates_on, listening = torch.ones(2, len(model.groups)).unbind()  # one tensor for both would become one input
@@ -63,18 +62,5 @@ def export_switchable(model: FARAMTN) -> bytes:
             verbose=False,
         )
     assert program is not None
-    proto = program.model_proto
-    halve_weights(proto.graph)
-    return proto.SerializeToString()
-
-
-def halve_weights(graph: onnx.GraphProto, *, at_least: int = 1000) -> None:
-    """Store large weights in 16 bits, and widen them where they are used: the file is half as large."""
-    for weight in graph.initializer:
-        values = onnx.numpy_helper.to_array(weight)
-        if values.dtype != "float32" or values.size < at_least:
-            continue
-        name = weight.name
-        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype("float16"), f"{name}.half"))
-        cast = onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT)
-        graph.node.insert(0, cast)
+    content: bytes = program.model_proto.SerializeToString()
+    return content
