@@ -20,6 +20,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "sphinx-mathjax-offline",
+    "accessible",
     "interactive.extension",
 ]
 exclude_patterns = ["_build", "explanation/capabilities-table.md"]  # the table is a part of another page
@@ -49,7 +50,7 @@ nitpick_ignore_regex = [
 ]
 
 # The gallery runs every docs/gallery/plot_*.py; an error in one fails the build.
-sys.path.insert(0, str(Path(__file__).parent))  # trained, gallery_figures, interactive
+sys.path.insert(0, str(Path(__file__).parent))  # accessible, interactive, trained, gallery_figures
 extensions += ["sphinx_gallery.gen_gallery"]
 exclude_patterns += ["_cache", "gallery"]
 sphinx_gallery_conf = {
