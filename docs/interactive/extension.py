@@ -4,6 +4,7 @@ import base64
 import gzip
 import html
 import json
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from io import BytesIO
@@ -55,7 +56,7 @@ def shown() -> demo.Demo:
 
 @lru_cache(maxsize=1)
 def runtime() -> str | None:
-    """Write onnxruntime-web as a script that holds it, or say why there is none; the site is built all the same."""
+    """Write onnxruntime-web as a script that holds it, under the MIT license as we are, or say why there is none."""
     try:
         parts = {
             "module": fetch(RUNTIME, "dist/ort.wasm.bundle.min.mjs"),
@@ -65,7 +66,7 @@ def runtime() -> str | None:
         say = logging.getLogger(__name__).info
         say(f"interactive page: no {RUNTIME.tarball} ({error}); put it into {CACHE} and build again")
         return None
-    notice = LICENSE.read_text(encoding="utf-8").replace("the mtattn authors", "Microsoft Corporation")
+    notice = re.sub(r"Copyright .*", "Copyright (c) Microsoft Corporation", LICENSE.read_text(encoding="utf-8"))
     packed = {name: pack(part) for name, part in parts.items()}
     return f"/* ONNX Runtime Web {RUNTIME.version}\n\n{notice}*/\nconst packedRuntime = {json.dumps(packed)};\n"
 
