@@ -73,5 +73,5 @@ plt.show()
 
 # %%
 # Both pairs of lines leave from the same points: that is what the start at zero gives. Where they end is one run on one
-# small set of drawn faces, so it decides nothing about yours. Compare the test losses, not the training losses: with one
-# more module a model can fit the training faces more closely.
+# small set of drawn faces, so it decides nothing about yours. Compare the test losses, not the training losses: a model
+# with one more module can fit the training faces more closely.
