@@ -70,8 +70,12 @@ sphinx_gallery_conf = {
 
 
 def setup(app: "Sphinx") -> None:
-    """Train the shared model before the gallery, so that no page's time has it in."""
+    """Train the shared model before the gallery runs, so that no page's time has it in."""
     from trained import trained  # noqa: PLC0415
 
-    app.connect("builder-inited", lambda _: trained(), priority=1)
+    def train(app: "Sphinx") -> None:
+        if app.config.sphinx_gallery_conf["plot_gallery"]:  # -D plot_gallery=0 builds the site without running it
+            trained()
+
+    app.connect("builder-inited", train, priority=1)
     app.add_css_file("gallery.css")

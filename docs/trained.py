@@ -7,6 +7,7 @@ load them. Delete that folder to begin anew.
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,15 +74,22 @@ def new_model(**options: Any) -> FARAMTN:
 
 
 def train_briefly(
-    model: nn.Module, loss: DWSLoss, images: Tensor, targets: Tensor, *, epochs: int, learning_rate: float = 5e-3
-) -> list[dict[str, Tensor]]:
-    """Train on tensors, in the same order every time; tell each epoch's weights and what is left of the first loss."""
+    model: nn.Module,
+    loss: DWSLoss,
+    images: Tensor,
+    targets: Tensor,
+    *,
+    epochs: int,
+    learning_rate: float = 5e-3,
+    measure: Callable[[], Any] = lambda: None,
+) -> list[dict[str, Any]]:
+    """Train on tensors, in the same order every time; tell each epoch's weights, loss left and measure."""
     order, batches = torch.Generator().manual_seed(0), len(images) // 64
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], learning_rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=epochs * batches)
     history = []
-    model.train()
     for _ in range(epochs):
+        model.train()
         for rows in torch.randperm(len(images), generator=order).split(64)[:batches]:
             loss(model(images[rows]), targets[rows]).backward()
             optimizer.step()
@@ -89,8 +97,8 @@ def train_briefly(
             optimizer.zero_grad()
         weights = loss.weights.clone()  # of this epoch, before the step sets the next ones
         loss.step()
-        history.append({"weights": weights, "loss_left": loss.loss_left})
-    model.eval()
+        model.eval()
+        history.append({"weights": weights, "loss_left": loss.loss_left, "measured": measure()})
     return history
 
 
