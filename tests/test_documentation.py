@@ -209,6 +209,8 @@ def test_every_command_is_known_with_its_options(command, monkeypatch, capsys):
     match command:
         case ["python", "-m", module, *_]:
             assert module in {"build", "sphinx", "http.server"} or importlib.util.find_spec(module), module
+        case ["python", "-c", program]:
+            compile(program, "python -c", "exec")
         case ["python", program, *arguments]:
             understands(program, arguments, monkeypatch, capsys)
         case ["torchrun", *words]:
