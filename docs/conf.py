@@ -1,6 +1,12 @@
 """Sphinx: python -m sphinx -n -W docs docs/_build."""
 
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 project = "mtattn"
 author = "the mtattn authors"
@@ -20,6 +26,7 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "mtattn"
+html_static_path = ["_static"]
 
 autodoc_inherit_docstrings = False  # else nn.Module's docstring stands where ours is missing
 autodoc_member_order = "bysource"
@@ -40,3 +47,30 @@ nitpick_ignore_regex = [
     ("py:.*", r"(.*\.AttributeImagesT|'task')"),
     ("py:.*", r"(collections|pathlib|os|typing|argparse|huggingface_hub)\..*"),
 ]
+
+# The gallery runs every docs/gallery/plot_*.py; an error in one fails the build.
+sys.path.insert(0, str(Path(__file__).parent))  # trained, gallery_figures
+extensions += ["sphinx_gallery.gen_gallery"]
+exclude_patterns += ["_cache", "gallery"]
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "auto_gallery",
+    "image_scrapers": ("gallery_figures.scrape",),
+    "image_srcset": ["2x"],
+    "reset_modules": ("gallery_figures.reset",),
+    "within_subsection_order": "FileNameSortKey",
+    "remove_config_comments": True,
+    "download_all_examples": False,
+    "notebook_extensions": set(),
+    "capture_repr": (),
+    "show_signature": False,
+    "write_computation_times": False,
+}
+
+
+def setup(app: "Sphinx") -> None:
+    """Train the shared model before the gallery, so that no page's time has it in."""
+    from trained import trained  # noqa: PLC0415
+
+    app.connect("builder-inited", lambda _: trained(), priority=1)
+    app.add_css_file("gallery.css")
