@@ -33,6 +33,7 @@ html_static_path = ["_static"]
 autodoc_inherit_docstrings = False  # else nn.Module's docstring stands where ours is missing
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+napoleon_custom_sections = ["Source"]
 napoleon_use_ivar = True  # else fields of a dataclass are listed twice
 autodoc_default_options = {"members": True, "exclude-members": "extra_repr, train"}
 python_maximum_signature_line_length = 90

@@ -27,6 +27,11 @@ def channel_gates(
 
     ``gates_g = sigmoid(up_g relu(down_g pooled + down_bias_g) + up_bias_g)``
 
+    Example:
+        >>> down, up = torch.randn(3, 4, 64), torch.randn(3, 64, 4)
+        >>> channel_gates(torch.randn(2, 64), down, torch.zeros(3, 4), up, torch.zeros(3, 64)).shape
+        torch.Size([2, 3, 64])
+
     Source:
         WSGSA in FAR-AMTN (arXiv 2601.01537); squeeze-and-excitation (arXiv 1709.01507) is its one-group form.
     """
@@ -73,6 +78,15 @@ def gate_mean(
     """Compute ``gate(shared, gates, positions)`` averaged over space without ever building it.
 
     A gate does not depend on the position, so it can be taken out of the mean; this is exact.
+
+    Example:
+        >>> shared, gates = torch.randn(2, 64, 7, 7), torch.rand(2, 3, 64)
+        >>> positions = position_weights(shared, torch.randn(3, 16), torch.randn(16, 64))
+        >>> grouped = gate(shared, gates, positions)
+        >>> positions.shape, grouped.shape
+        (torch.Size([2, 3, 7, 7]), torch.Size([2, 3, 64, 7, 7]))
+        >>> torch.allclose(grouped.mean((-2, -1)), gate_mean(shared, gates, positions), atol=1e-5)
+        True
     """
     if positions is None:
         return gates * reduce(shared, "batch channel ... -> batch 1 channel", "mean")
@@ -108,7 +122,14 @@ def group_affinity(
 def mix_groups(
     affinity: Float[Tensor, "batch head group group"], values: Float[Tensor, "batch group channel *space"]
 ) -> Float[Tensor, "batch group channel *space"]:
-    """Replace each group's values by the mean over all groups that its row of the affinity asks for, per head."""
+    """Replace each group's values by the mean over all groups that its row of the affinity asks for, per head.
+
+    Example:
+        >>> affinity = group_affinity(torch.randn(2, 3, 16), torch.randn(2, 3, 16), num_heads=4)
+        >>> values = channel_linear(torch.randn(2, 3, 32, 7, 7), torch.randn(64, 32))
+        >>> affinity.shape, mix_groups(affinity, values).shape
+        (torch.Size([2, 4, 3, 3]), torch.Size([2, 3, 64, 7, 7]))
+    """
     heads = rearrange(values, "batch group (head width) ... -> batch head group width ...", head=affinity.shape[1])
     mixed = affinity @ heads.flatten(3)
     return rearrange(mixed, "batch head group rest -> batch group (head rest)").reshape(values.shape)
@@ -124,6 +145,10 @@ def group_logits(
 
     One product gives every attribute's logit for every group, of which each attribute keeps its own group's: cheaper
     than to copy a group's features for each of its attributes, because features are wide and attributes are few.
+
+    Example:
+        >>> group_logits(torch.randn(2, 3, 64), torch.randn(5, 64), torch.zeros(5), torch.tensor([0, 0, 1, 2, 2])).shape
+        torch.Size([2, 5])
     """
     every_group = channel_linear(grouped, weight)
     is_own = group_of == torch.arange(grouped.shape[1], device=group_of.device)[:, None]
@@ -140,6 +165,13 @@ def group_bce(
     """Compute each group's mean binary cross-entropy in nats, and the number of labels it is the mean of.
 
     A NaN target is a missing label: whatever stands in its place is never read. A group without labels has loss 0.
+
+    Example:
+        >>> targets = torch.tensor([[1.0, 0.0], [1.0, torch.nan]])
+        >>> group_bce(torch.zeros(2, 2), targets, torch.eye(2))  # log 2 each, of two labels and of one
+        (tensor([0.6931, 0.6931]), tensor([2., 1.]))
+        >>> group_bce_sums(torch.zeros(2, 2), targets, torch.eye(2))
+        (tensor([1.3863, 0.6931]), tensor([2., 1.]))
     """
     sums, counts = group_bce_sums(logits, targets, membership, pos_weight)
     return sums / counts.clamp_min(1), counts
@@ -176,6 +208,13 @@ class LossHistory(NamedTuple):
         first: The first period.
         previous: The last period but one.
         latest: The period just closed.
+
+    Example:
+        >>> history = LossHistory(torch.tensor([0.6, 0.5]), torch.tensor([0.3, 0.4]), torch.tensor([0.18, 0.35]))
+        >>> dws_weights(history), equal_weights(history)
+        (tensor([0.6000, 1.4000]), tensor([1., 1.]))
+        >>> dwa_weights(history), trend_weights(history)
+        (tensor([0.9314, 1.0686]), tensor([1.4118, 0.5882]))
     """
 
     first: Float[Tensor, " task"]
@@ -223,6 +262,11 @@ def random_weights(draw: Int[Tensor, ""], num_tasks: int) -> Float[Tensor, " tas
     """Draw weights that ignore the losses: ``T softmax(standard normal)``, a pure function of the number ``draw``.
 
     The numbers come from a hash of ``draw`` and not from a generator, so that a resumed run and every rank agree.
+
+    Example:
+        >>> weights = random_weights(torch.tensor(1), 3)
+        >>> weights.mean().round(decimals=4), torch.equal(weights, random_weights(torch.tensor(1), 3))
+        (tensor(1.), True)
 
     Source:
         random loss weighting, Lin et al. 2022 (arXiv 2111.10603): the control that every rule has to beat.

@@ -158,6 +158,18 @@ def skip_unreadable(dataset: AttributeImagesT, *, num_threads: int | None = None
 
     Raises:
         FileNotFoundError: No image can be read.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> folder = tempfile.mkdtemp()
+        >>> Image.new("RGB", (8, 8)).save(f"{folder}/ann.png")
+        >>> _ = Path(folder, "bob.png").write_text("no image")
+        >>> faces = AttributeImages(folder, ["ann.png", "bob.png"], [[1], [-1]], ["Smiling"])
+        >>> with warnings.catch_warnings(action="ignore"):
+        ...     faces = skip_unreadable(faces)
+        >>> faces.files, len(faces.skipped)
+        (['ann.png'], 1)
     """
     num_threads = num_threads or os.cpu_count() or 1
     shares = [range(start, len(dataset), num_threads) for start in range(num_threads)]

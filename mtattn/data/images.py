@@ -11,7 +11,13 @@ with needed_by("mtattn.data", extra="recipes"):
 
 
 class UnreadableImage(OSError, ValueError):  # noqa: N818  reads as what it is: raise UnreadableImage
-    """An image file is missing, cut short, damaged, or no image at all; the message names it."""
+    """An image file is missing, cut short, damaged, or no image at all; the message names it.
+
+    Example:
+        >>> read_image("nowhere.jpg")
+        Traceback (most recent call last):
+        mtattn.data.images.UnreadableImage: read_image: cannot read nowhere.jpg: the file is missing. Replace the file.
+    """
 
 
 def read_image(path: str | Path) -> Image.Image:

@@ -1,11 +1,15 @@
 """CelebA's attribute names, the groupings of them in the literature, and its colour statistics.
 
 Example:
-    >>> from mtattn.data import CELEBA_GROUPS, CELEBA_GROUPS_MCNN, CELEBA_GROUPS_PSMCNN
+    >>> from mtattn.data import CELEBA_ATTRIBUTES, CELEBA_GROUPS, CELEBA_GROUPS_MCNN, CELEBA_GROUPS_PSMCNN
+    >>> len(CELEBA_ATTRIBUTES), CELEBA_ATTRIBUTES[0]
+    (40, '5_o_Clock_Shadow')
     >>> CELEBA_GROUPS["Chin"]
     ('Double_Chin', 'Goatee', 'No_Beard')
     >>> [len(groups) for groups in (CELEBA_GROUPS, CELEBA_GROUPS_MCNN, CELEBA_GROUPS_PSMCNN)]
     [8, 9, 4]
+    >>> CELEBA_MEAN, CELEBA_STD  # red, green, blue
+    ((0.5063, 0.4258, 0.3832), (0.3105, 0.2903, 0.2897))
 """
 
 from mtattn.groups import AttributeGroups
@@ -58,7 +62,7 @@ CELEBA_GROUPS_MCNN = _groups(
 """Nine groups.
 
 Source:
-    MCNN-AUX (Hand and Chellappa 2017, arXiv 1602.06627). From memory, not checked against the paper: the places of
+    MCNN-AUX (Hand and Chellappa 2017, arXiv 1604.07360). From memory, not checked against the paper: the places of
     Wearing_Hat, Wearing_Earrings, Wearing_Necklace, Wearing_Necktie and Double_Chin.
 """
 

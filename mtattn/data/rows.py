@@ -54,6 +54,14 @@ class AttributeRows(Dataset[tuple[Any, Tensor]]):
 
     Raises:
         ValueError: There is no such column.
+
+    Example:
+        >>> class Rows(dict):  # stands in for a datasets.Dataset
+        ...     column_names = ["image", "Smiling"]
+        >>> AttributeRows(Rows(Smiling=[True, None, False]), ["Smiling"]).targets
+        tensor([[1.],
+                [nan],
+                [0.]])
     """
 
     def __init__(

@@ -119,6 +119,12 @@ def build_backbone(
         ValueError: timm has no such model, it gives no feature map, a checkpoint does not fit, or there are no stages
             to drop.
         OSError: The pretrained weights could not be fetched.
+
+    Example:
+        >>> backbone = build_backbone("resnet18", drop_stages=1)
+        >>> features = backbone.trunk(torch.rand(2, 3, 64, 64))
+        >>> features.shape, backbone.shared(features).shape
+        (torch.Size([2, 256, 4, 4]), torch.Size([2, 256, 4, 4]))
     """
     options = options or {}
     try:

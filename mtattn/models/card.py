@@ -62,6 +62,11 @@ def model_card(
         config: The model's.
         run: What ``metrics.json`` of its run holds; only ``"test"`` must be there. None: no run is known.
         title: What the model is, the data after the word "on".
+
+    Example:
+        >>> model = FARAMTN(nn.Conv2d(3, 16, 4), 16, AttributeGroups({"mouth": ["Smiling"]}))
+        >>> model_card(model.config, title="FAR-AMTN on drawn faces").data.license
+        'mit'
     """
     data = title.partition(" on ")[2]
     known = next((name for name in _NOISE if data.endswith(name)), "")

@@ -26,7 +26,12 @@ class HelpFormatter(ArgumentDefaultsHelpFormatter):
 
 
 def at_least(minimum: int) -> Callable[[str], int]:
-    """Make the type of an option that is a whole number with a smallest value."""
+    """Make the type of an option that is a whole number with a smallest value.
+
+    Example:
+        >>> at_least(1)("3")
+        3
+    """
 
     def whole_number(text: str) -> int:
         if int(text) < minimum:
@@ -37,14 +42,27 @@ def at_least(minimum: int) -> Callable[[str], int]:
 
 
 def positive(text: str) -> float:
-    """Read an option that is a number above zero."""
+    """Read an option that is a number above zero.
+
+    Example:
+        >>> positive("0.5")
+        0.5
+    """
     if not float(text) > 0:
         raise ArgumentTypeError(f"must be above 0, got {text}")
     return float(text)
 
 
 def recipe_parser(description: str) -> ArgumentParser:
-    """Make the parser with the options that all recipes have; a recipe sets its own defaults, with its reasons."""
+    """Make the parser with the options that all recipes have; a recipe sets its own defaults, with its reasons.
+
+    Example:
+        >>> parser = recipe_parser("Train on my data.")
+        >>> parser.set_defaults(epochs=8)
+        >>> options = parser.parse_args(["--synthetic", "500"])
+        >>> options.synthetic, options.epochs, options.rule
+        (500, 8, 'dws')
+    """
     parser = ArgumentParser(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--root", type=Path, help="the folder of the data set")
@@ -102,6 +120,11 @@ def recipe_parser(description: str) -> ArgumentParser:
 
 
 def size_options(options: Namespace) -> dict[str, Any]:
-    """Tell a backbone that is made for one image size, such as a ViT, which size it gets."""
+    """Tell a backbone that is made for one image size, such as a ViT, which size it gets.
+
+    Example:
+        >>> size_options(Namespace(backbone="vit_tiny_patch16_224", image_size=96))
+        {'img_size': 96}
+    """
     config = timm.get_pretrained_cfg(options.backbone, allow_unregistered=True)
     return {"img_size": options.image_size} if config is not None and config.fixed_input_size else {}

@@ -45,6 +45,14 @@ def open_output(options: Namespace) -> None:
     """Make the output folder, set a run aside that is to be replaced, and note the settings; call it last.
 
     Of several processes the first does this, when all have found the folder to be free.
+
+    Example:
+        >>> options = Namespace(output=Path(tempfile.mkdtemp(), "run"), resume=False, overwrite=False, seed=0)
+        >>> check_output(options) == options.output
+        True
+        >>> open_output(options)
+        >>> [file.name for file in options.output.iterdir()]
+        ['settings.json']
     """
     processes().wait_for_everyone()
     if processes().is_main_process:

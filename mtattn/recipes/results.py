@@ -89,7 +89,19 @@ def _write_results(
 
 @torch.no_grad()
 def explain_faces(model: FARAMTN, data: AttributeImages, indices: list[int]) -> list[FaceExample]:
-    """Predict some images of a data set and keep with each its attribute maps, as reports show them."""
+    """Predict some images of a data set and keep with each its attribute maps, as reports show them.
+
+    Example:
+        >>> import tempfile
+        >>> from mtattn.data import CelebA, SyntheticFaces, image_transform
+        >>> root = SyntheticFaces(10).write(Path(tempfile.mkdtemp(), "faces"))
+        >>> transform = image_transform((32, 32), mean=[0.5] * 3, std=[0.5] * 3)
+        >>> data = CelebA(root, "test", attributes=["Smiling"], transform=transform)
+        >>> model = FARAMTN(torch.nn.Conv2d(3, 16, 8, stride=8), 16, AttributeGroups({"mouth": ["Smiling"]}))
+        >>> (face,) = explain_faces(model, data, [0])
+        >>> face.image.shape, face.maps.shape
+        (torch.Size([3, 32, 32]), torch.Size([1, 4, 4]))
+    """
     model.eval()
     device = next(model.parameters()).device
     faces = []

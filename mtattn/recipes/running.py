@@ -18,6 +18,10 @@ def run_recipe(main: Callable[[Namespace], None], options: Namespace) -> None:
     """Run a recipe so that an error of the user's ends in one line that says what to do, not in a traceback.
 
     SIGTERM, which schedulers send, ends it like Ctrl-C. Of several processes each tells its own errors.
+
+    Example:
+        >>> run_recipe(lambda options: print(f"training with seed {options.seed}"), Namespace(seed=0))
+        training with seed 0
     """
     on_sigterm = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -31,6 +31,13 @@ class FaceExample:
         probabilities: The predictions, in [0, 1].
         targets: The truth, positive from 0.5; NaN where unlabelled.
         maps: Signed evidence in logit units that averages to the logits, as ``FARAMTN.attribute_maps`` returns it.
+
+    Example:
+        >>> truth = torch.tensor([1.0])
+        >>> face = FaceExample(torch.rand(3, 64, 64), torch.tensor([0.9]), truth, torch.randn(1, 4, 4))
+        >>> figure = plot_attribute_maps([face], AttributeGroups({"mouth": ["Smiling"]}), ["Smiling"])
+        >>> len(figure.axes)  # the face, its map, and the scale
+        3
     """
 
     image: Float[Tensor, "color height width"]

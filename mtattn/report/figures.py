@@ -33,6 +33,12 @@ def plot_attribute_bars(metrics: Mapping[str, Any], groups: AttributeGroups) -> 
     Args:
         metrics: One split's scores, as :meth:`mtattn.metrics.AttributeMetrics.compute` returns them.
         groups: The attributes of each group; within a group the largest gain stands first.
+
+    Example:
+        >>> scores = {"accuracy": 0.9, "majority_accuracy": 0.8, "balanced_accuracy": 0.7}
+        >>> figure = plot_attribute_bars({"attributes": {"Smiling": scores}}, AttributeGroups({"mouth": ["Smiling"]}))
+        >>> [axes.get_title() for axes in figure.axes]
+        ['accuracy, %', 'balanced accuracy, %']
     """
     rows = _bar_rows(metrics["attributes"], groups)
     figure = Figure(figsize=(7.6, 1.1 + 0.2 * len(rows)), layout="constrained")
@@ -67,6 +73,11 @@ def plot_loss_left(history: Sequence[Mapping[str, Any]]) -> Figure:
 
     Args:
         history: One mapping an epoch with ``"epoch"`` and ``"loss_left"`` by group; None where there were no labels.
+
+    Example:
+        >>> history = [{"epoch": epoch, "loss_left": {"eyes": 1 / epoch}} for epoch in (1, 2, 3)]
+        >>> plot_loss_left(history).axes[0].get_ylabel()
+        'loss left, fraction of epoch 1'
     """
     figure, axes = _plot_groups(history, "loss_left")
     axes.set_ylabel("loss left, fraction of epoch 1", fontsize=9, color=INK)
@@ -79,6 +90,11 @@ def plot_weights(history: Sequence[Mapping[str, Any]]) -> Figure:
 
     Args:
         history: One mapping an epoch with ``"epoch"`` and ``"weights"`` by group.
+
+    Example:
+        >>> history = [{"epoch": epoch, "weights": {"eyes": 0.8, "hair": 1.2}} for epoch in (1, 2, 3)]
+        >>> plot_weights(history).axes[0].get_ylabel()
+        'weight of the loss'
     """
     figure, axes = _plot_groups(history, "weights")
     axes.set_ylabel("weight of the loss", fontsize=9, color=INK)
@@ -92,6 +108,12 @@ def plot_affinity(affinity: Float[Tensor, "group group"], groups: AttributeGroup
     Args:
         affinity: Rows sum to 1, as :meth:`mtattn.CGFF.affinity` returns them, averaged over images.
         groups: Their names.
+
+    Example:
+        >>> groups = AttributeGroups({"eyes": ["Eyeglasses"], "mouth": ["Smiling"]})
+        >>> figure = plot_affinity(torch.tensor([[0.7, 0.3], [0.4, 0.6]]), groups)
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['70', '30', '40', '60']
     """
     shares, size = affinity.detach().cpu().double(), len(groups)
     names, places = [shorten(name, 18) for name in groups], [index + 0.5 for index in range(size)]

@@ -25,6 +25,14 @@ def write_metrics(folder: str | os.PathLike[str], metrics: Mapping[str, Any], gr
         metrics: ``{"test": ..., "valid": ..., "settings": ..., "versions": ...}``, the splits as
             :meth:`mtattn.metrics.AttributeMetrics.compute` returns them. Keys keep their order.
         groups: The group of each attribute.
+
+    Example:
+        >>> import tempfile
+        >>> folder, groups = Path(tempfile.mkdtemp()), AttributeGroups({"mouth": ["Smiling"]})
+        >>> scores = dict.fromkeys(SCORES, 0.9)
+        >>> write_metrics(folder, {"test": {"attributes": {"Smiling": scores}}}, groups)
+        >>> sorted(file.name for file in folder.iterdir())
+        ['metrics.csv', 'metrics.json']
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -82,6 +82,17 @@ def write_report(
         groups: The attributes in the order of every attribute axis.
         affinity: CGFF's, averaged over images; None leaves the section out.
         faces: A few test faces; none leaves the section out.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mtattn.metrics import AttributeMetrics
+        >>> file, groups = Path(tempfile.mkdtemp(), "report.html"), AttributeGroups({"mouth": ["Smiling"]})
+        >>> metrics = AttributeMetrics(groups, train_rates=[0.5])
+        >>> metrics.update(torch.randn(8, 1), torch.tensor([[0.0], [1.0]]).repeat(4, 1))
+        >>> write_report(file, title="FAR-AMTN", metrics={"test": metrics.compute()}, history=[], groups=groups)
+        >>> file.read_text(encoding="utf-8").splitlines()[0]
+        '<!DOCTYPE html>'
     """
     test = metrics["test"]
     sections = [

@@ -21,7 +21,12 @@ Batch = Sequence[Any]  # images and targets: a tuple in a data set, a list from 
 
 
 def processes() -> PartialState:
-    """Join the other processes of this run, if there are any, and return what Accelerate knows of them."""
+    """Join the other processes of this run, if there are any, and return what Accelerate knows of them.
+
+    Example:
+        >>> processes().num_processes, processes().is_main_process
+        (1, True)
+    """
     on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     return PartialState(cpu=on_cpu)  # unless told so, without a GPU it takes each process for the only one
 

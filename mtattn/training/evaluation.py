@@ -40,6 +40,13 @@ def evaluate(
 
     Returns:
         What ``metrics.compute()`` returns, and "loss", the mean binary cross-entropy in nats.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 1))
+        >>> data = torch.utils.data.TensorDataset(torch.rand(8, 3, 2, 2), torch.ones(8, 1))
+        >>> metrics = AttributeMetrics(AttributeGroups({"mouth": ["Smiling"]}), train_rates=[1.0])
+        >>> evaluate(model, data, metrics)["majority_accuracy"]
+        1.0
     """
     check_columns("evaluate", "data", data, metrics.groups)
     accelerator = new_accelerator(mixed_precision)

@@ -108,6 +108,19 @@ def fit(
             metrics differ, or ``output`` holds another run.
         OSError: A checkpoint cannot be written; those before it are kept.
         TrainingDiverged: Loss or weights became infinite or NaN; the message says in which step of which epoch.
+
+    Example:
+        >>> import tempfile
+        >>> groups = AttributeGroups({"mouth": ["Smiling"]})
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 1))
+        >>> optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+        >>> metrics = AttributeMetrics(groups, train_rates=[1.0])
+        >>> data = torch.utils.data.TensorDataset(torch.rand(8, 3, 2, 2), torch.ones(8, 1))
+        >>> options = {"output": tempfile.mkdtemp(), "epochs": 1, "batch_size": 4}
+        >>> history = fit(model, DWSLoss(groups), optimizer, metrics, data, data, **options)
+        epoch 1/1: train loss ...
+        >>> history[0]["weights"]
+        {'mouth': 1.0}
     """
     check_options(epochs, batch_size, accumulate, warmup=warmup, averaging=averaging, select_by=select_by)
     for name, columns in (("train_data", train_data), ("valid_data", valid_data), ("metrics", metrics.groups)):
