@@ -62,13 +62,18 @@ def faults(page, axe):
     ]
 
 
+def assert_no_faults(page, axe, width, dark):
+    found = faults(page, axe)
+    assert not found, "\n".join([f"{width} pixels wide, {'dark' if dark else 'light'}:", *found])
+
+
 def check(page, axe, address, ready):
     page.set_script_timeout(120)
     for width, dark in FORMS:
         with seen(page, width=width, dark=dark):
             page.get(address)
             WebDriverWait(page, 60).until(ready)
-            assert faults(page, axe) == [], f"{width} pixels wide, {'dark' if dark else 'light'}"
+            assert_no_faults(page, axe, width, dark)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -105,4 +110,4 @@ def test_the_served_page_has_no_serious_fault(tmp_path, chromium, axe):
                 drop(chromium, ".drop", encoded(red_above_blue()))
                 WebDriverWait(chromium, 60).until(lambda page: page.find_elements(By.CSS_SELECTOR, "#groups button"))
                 chromium.find_element(By.CSS_SELECTOR, "#groups button").click()
-                assert faults(chromium, axe) == [], f"{width} pixels wide, {'dark' if dark else 'light'}"
+                assert_no_faults(chromium, axe, width, dark)

@@ -75,7 +75,7 @@ function show() {
     row.querySelectorAll("td").forEach((cell, speaker) => {
       const share = now.affinity[listener * groups.length + speaker];
       cell.textContent = (100 * share).toFixed(0);
-      cell.style.setProperty("--shade", length(Math.min(2 * share, 0.75)));
+      cell.style.setProperty("--shade", length(Math.min(1.5 * share, 0.55)));
     });
   });
   drawMap(pinned);
