@@ -54,9 +54,9 @@ figure.colorbar(picture, ax=grid, shrink=0.8, extend="max", label="weight of the
 plt.show()
 
 # %%
-# Nobody told a group where to look: it learnt that from its labels. The weights say where a group looks on the whole, not
-# where one prediction comes from; for that there are :doc:`exact maps </auto_gallery/plot_exact_maps>`, which stay exact
-# with ``spatial=True``. That is asserted here too.
+# Nobody told a group where to look: it learnt that from its labels. The weights say where a group looks on the whole,
+# not where one prediction comes from; for that there are :doc:`exact maps </auto_gallery/plot_exact_maps>`, which stay
+# exact with ``spatial=True``. That is asserted here too.
 
 with torch.no_grad():
     model.trunk = plain.trunk
