@@ -2,7 +2,7 @@
 Can the probabilities be trusted?
 =================================
 
-A model is calibrated if, of all predictions of 80 %, about 80 % are right. A reliability diagram shows it: predictions
+A model is calibrated if, of all predictions of 80 %, about 80 % come true. A reliability diagram shows it: predictions
 in bins, and for each bin the share that is true. The expected calibration error is the mean distance from the diagonal,
 weighted by how many predictions a bin has.
 """

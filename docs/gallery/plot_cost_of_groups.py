@@ -3,7 +3,7 @@ What does one more group cost?
 ==============================
 
 A branch of convolutions for each group of attributes makes a network grow with the number of groups. WSGSA shares the
-convolutions and gives each group a gate only.
+convolutions and gives each group a gate only, so :class:`~mtattn.modules.WSGSA` stays small.
 """
 
 from time import perf_counter
@@ -40,7 +40,7 @@ with torch.device("meta"):
     shared = [millions(WSGSA(2048, n, shared=Bottleneck(2048, 512))) for n in numbers]
     branches = [millions(Branches(Bottleneck, n, inplanes=2048, planes=512)) for n in numbers]
 for n, ours, theirs in zip(numbers, shared, branches, strict=True):
-    print(f"{n:2} groups: {ours:5.1f} M parameters with a shared block, {theirs:5.1f} M with a block a group")
+    print(f"{n:2} groups: {ours:5.1f} M parameters with a shared block, {theirs:5.1f} M with a block for each")
 assert all(abs(theirs - n * branches[0]) < 1e-9 for n, theirs in zip(numbers, branches, strict=True))
 
 # %%
@@ -62,18 +62,18 @@ rounds = [[step(module, features) for module in small] for _ in range(8)]
 best = torch.tensor(rounds).amin(0).reshape(2, -1)
 ratios = best / best[:, :1]
 print(f"a step with {numbers[-1]} groups takes {ratios[0, -1]:.1f} times as long as with one if the block is shared,")
-print(f"{ratios[1, -1]:.1f} times with a block a group")
+print(f"{ratios[1, -1]:.1f} times with a block for each")
 
 # %%
 
 figure, (memory, time) = plt.subplots(2, 1, figsize=(5.4, 5.6), sharex=True)
 figure.set_label(
     "Two charts against the number of groups from 1 to 16: parameters in millions, and the time of a step as a "
-    "multiple of that with one group. A block a group rises steeply in both; WSGSA's shared block stays low."
+    "multiple of that with one group. A block for each group rises steeply in both; WSGSA's shared block stays low."
 )
 for axes, (ours, theirs) in ((memory, (shared, branches)), (time, ratios)):
-    axes.plot(numbers, theirs, marker="s", color="C1", label="a block a group")
-    axes.plot(numbers, ours, marker="o", color="C0", label="WSGSA: a shared block, a gate a group")
+    axes.plot(numbers, theirs, marker="s", color="C1", label="a block for each group")
+    axes.plot(numbers, ours, marker="o", color="C0", label="WSGSA: a shared block, a gate for each group")
     axes.set(ylim=(0, None))
     axes.grid(axis="y")
 memory.set(ylabel="parameters, millions")

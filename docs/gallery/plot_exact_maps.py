@@ -76,5 +76,5 @@ plt.show()
 
 # %%
 # Grad-CAM's last step, a ReLU, drops all evidence against an attribute, and biases are not in its sum. So it can show
-# where a smile was found, but not why there is none, and not how much each place counts. It never claims more. What
+# where a smile was found, but not why there is none, and not how much each place counts. It does not claim more. What
 # exact maps do not tell is why the shared module answers as it does at a place: that part is not linear.

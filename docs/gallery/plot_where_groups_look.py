@@ -50,5 +50,15 @@ for axes, name, weight in zip(grid.flat, model.groups, where, strict=True):
     picture = axes.imshow(weight, cmap="PuOr_r", vmin=0, vmax=2, alpha=0.7, extent=(0, 8, 8, 0))
     axes.set(title=name, xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
-figure.colorbar(picture, ax=grid, shrink=0.8, label="weight of the position")
+figure.colorbar(picture, ax=grid, shrink=0.8, extend="max", label="weight of the position")
 plt.show()
+
+# %%
+# Nobody told a group where to look: it learnt that from its labels. The weights say where a group looks on the whole,
+# not where one prediction comes from; for that there are :doc:`exact maps </auto_gallery/plot_exact_maps>`, which stay
+# exact with ``spatial=True``. That is asserted here too.
+
+with torch.no_grad():
+    model.trunk = plain.trunk
+    maps, logits = model.attribute_maps(test_images), model(test_images)
+assert torch.allclose(maps.mean((-2, -1)), logits, atol=1e-4)
