@@ -20,7 +20,7 @@ test_images, test_targets = tensors(faces, "test", size=32)
 
 model = new_model()
 model.cgff = nn.Identity()
-train_briefly(model, DWSLoss(GROUPS), images, targets, epochs=6)
+train_briefly(model, DWSLoss(GROUPS), images, targets, epochs=5)
 
 # %%
 # Now put a new CGFF in. Not one logit changes: this is a law, so it is asserted.
@@ -50,7 +50,7 @@ for name in ("with CGFF", "without"):
     model.load_state_dict(start)
     model.cgff.requires_grad_(name == "with CGFF")
     history = [{"measured": losses()}]
-    history += train_briefly(model, DWSLoss(GROUPS), images, targets, epochs=4, learning_rate=1e-3, measure=losses)
+    history += train_briefly(model, DWSLoss(GROUPS), images, targets, epochs=3, learning_rate=1e-3, measure=losses)
     measured[name] = torch.tensor([epoch["measured"] for epoch in history])
     train, test = measured[name][-1]
     right = (logits_of(test_images) > 0) == (test_targets > 0.5)
@@ -60,13 +60,13 @@ for name in ("with CGFF", "without"):
 
 figure, axes = plt.subplots()
 figure.set_label(
-    "Loss on training faces and on test faces over four more epochs, from one common start: a line for the model into "
+    "Loss on training faces and on test faces over three more epochs, from one common start: a line for the model into "
     "which CGFF was put, and one for the same model trained on without it."
 )
 for name, color, marker in (("with CGFF", "C0", "o"), ("without", "C1", "s")):
     for part, style, values in zip(("training", "test"), ("--", "-"), measured[name].T, strict=True):
         axes.plot(values, style, color=color, marker=marker, label=f"{name}, {part} faces")
-axes.set(xlabel="epochs after CGFF was put in", ylabel="loss, nats a label", xticks=range(5))
+axes.set(xlabel="epochs after CGFF was put in", ylabel="loss, nats a label", xticks=range(4))
 axes.grid(axis="y")
 figure.legend(loc="outside lower center", ncols=2)
 plt.show()

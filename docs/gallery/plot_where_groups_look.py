@@ -31,7 +31,7 @@ with torch.no_grad():
 with torch.no_grad():
     features, test_features = plain.trunk(images), plain.trunk(test_images)
 model.trunk = torch.nn.Identity()
-train_briefly(model, DWSLoss(model.groups), features, targets, epochs=5, learning_rate=1e-3)
+train_briefly(model, DWSLoss(model.groups), features, targets, epochs=3, learning_rate=1e-3)
 with torch.no_grad():
     positions = model.wsgsa.positions(test_features)
 assert torch.allclose(positions.mean((-2, -1)), torch.ones(positions.shape[:2]), atol=1e-4)
