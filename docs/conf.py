@@ -3,10 +3,10 @@
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from sphinx.application import Sphinx
+from sphinx.application import Sphinx
+from sphinx.util.inspect import signature, stringify_signature
 
 project = "mtattn"
 author = "the mtattn authors"
@@ -70,13 +70,24 @@ sphinx_gallery_conf = {
 }
 
 
-def setup(app: "Sphinx") -> None:
-    """Train the shared model before the gallery runs, so that no page's time has it in."""
+def signature_of_init(_: Sphinx, what: str, name: str, obj: Any, *__: Any) -> tuple[str, str] | None:
+    """Show the arguments of FARAMTN, which huggingface_hub's mixin hides behind a ``__new__`` that takes anything."""
+    if what != "class" or not name.endswith("FARAMTN"):
+        return None
+    return stringify_signature(
+        signature(obj.__init__, bound_method=True), unqualified_typehints=True, show_return_annotation=False
+    ), ""
+
+
+def train_before_the_gallery(app: Sphinx) -> None:
+    """Train the shared model, so that no page's time has it in."""
     from trained import trained  # noqa: PLC0415
 
-    def train(app: "Sphinx") -> None:
-        if app.config.sphinx_gallery_conf["plot_gallery"]:  # -D plot_gallery=0 builds the site without running it
-            trained()
+    if app.config.sphinx_gallery_conf["plot_gallery"]:  # -D plot_gallery=0 builds the site without running it
+        trained()
 
-    app.connect("builder-inited", train, priority=1)
+
+def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-signature", signature_of_init)
+    app.connect("builder-inited", train_before_the_gallery, priority=1)
     app.add_css_file("gallery.css")

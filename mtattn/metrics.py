@@ -41,9 +41,9 @@ class AttributeMetrics(Metric):
     labels, of which :math:`p` and :math:`n` are predicted rightly:
 
     .. math::
-        \text{accuracy} = \frac{p + n}{P + N} \qquad
-        \text{balanced accuracy} = \frac{1}{2}\left(\frac{p}{P} + \frac{n}{N}\right) \qquad
-        \text{F1} = \frac{2 p}{p + P + (N - n)}
+        \text{accuracy} &= \frac{p + n}{P + N} \\
+        \text{balanced accuracy} &= \frac{1}{2}\left(\frac{p}{P} + \frac{n}{N}\right) \\
+        \text{F1} &= \frac{2 p}{p + P + (N - n)}
 
     Average precision is exact, without bins, and equal logits share one threshold. The majority baseline predicts an
     attribute for every image if more than half of its training labels are positive, else for none.

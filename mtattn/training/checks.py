@@ -6,7 +6,6 @@ from typing import Any, cast
 from mtattn.groups import AttributeGroups, check_known
 
 SCORES = ("mean_accuracy", "mean_balanced_accuracy", "mean_f1", "mean_average_precision")
-"""The scores that the best epoch can be selected by."""
 
 
 def check_columns(owner: str, name: str, data: Any, groups: AttributeGroups) -> None:

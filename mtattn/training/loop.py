@@ -116,7 +116,7 @@ def fit(
         >>> optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
         >>> metrics = AttributeMetrics(groups, train_rates=[1.0])
         >>> data = torch.utils.data.TensorDataset(torch.rand(8, 3, 2, 2), torch.ones(8, 1))
-        >>> options = {"output": tempfile.mkdtemp(), "epochs": 1, "batch_size": 4}
+        >>> options = {"output": Path(tempfile.mkdtemp()), "epochs": 1, "batch_size": 4}
         >>> history = fit(model, DWSLoss(groups), optimizer, metrics, data, data, **options)
         epoch 1/1: train loss ...
         >>> history[0]["weights"]
