@@ -118,8 +118,7 @@ def build(folder, model, monkeypatch):
 
     faces = [demo.Face(picture, ["Smiling"]) for picture in pictures()]
     monkeypatch.setattr(demo, "demo", lambda: demo.Demo(model, faces, "Not trained."))
-    for kept in (extension.shown, extension.runtime):
-        kept.cache_clear()
+    forget(extension)
     source = folder / "docs"
     source.mkdir()
     shutil.copy(DOCS / "interactive.md", source)
@@ -131,8 +130,13 @@ def build(folder, model, monkeypatch):
     }
     site = folder / "site"
     Sphinx(source, None, site, folder / "trees", "html", settings, status=None, warningiserror=True).build()
-    kept.cache_clear()
+    forget(extension)
     return site / "interactive.html"
+
+
+def forget(extension):
+    extension.shown.cache_clear()
+    extension.runtime.cache_clear()
 
 
 @pytest.fixture(scope="module")
