@@ -1,6 +1,8 @@
 """Sphinx: python -m sphinx -n -W docs docs/_build."""
 
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -18,12 +20,15 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "sphinx-mathjax-offline",
+    "accessible",
+    "interactive.extension",
 ]
 exclude_patterns = ["_build", "explanation/capabilities-table.md"]  # the table is a part of another page
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "mtattn"
+html_static_path = ["_static"]
 
 autodoc_inherit_docstrings = False  # else nn.Module's docstring stands where ours is missing
 autodoc_member_order = "bysource"
@@ -45,6 +50,25 @@ nitpick_ignore_regex = [
     ("py:.*", r"(collections|pathlib|os|typing|argparse|huggingface_hub)\..*"),
 ]
 
+# The gallery runs every docs/gallery/plot_*.py; an error in one fails the build.
+sys.path.insert(0, str(Path(__file__).parent))  # accessible, interactive, trained, gallery_figures
+extensions += ["sphinx_gallery.gen_gallery"]
+exclude_patterns += ["_cache", "gallery"]
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "auto_gallery",
+    "image_scrapers": ("gallery_figures.scrape",),
+    "image_srcset": ["2x"],
+    "reset_modules": ("gallery_figures.reset",),
+    "within_subsection_order": "FileNameSortKey",
+    "remove_config_comments": True,
+    "download_all_examples": False,
+    "notebook_extensions": set(),
+    "capture_repr": (),
+    "show_signature": False,
+    "write_computation_times": False,
+}
+
 
 def signature_of_init(_: Sphinx, what: str, name: str, obj: Any, *__: Any) -> tuple[str, str] | None:
     """Show the arguments of FARAMTN, which huggingface_hub's mixin hides behind a ``__new__`` that takes anything."""
@@ -55,5 +79,15 @@ def signature_of_init(_: Sphinx, what: str, name: str, obj: Any, *__: Any) -> tu
     ), ""
 
 
+def train_before_the_gallery(app: Sphinx) -> None:
+    """Train the shared model, so that no page's time has it in."""
+    from trained import trained  # noqa: PLC0415
+
+    if app.config.sphinx_gallery_conf["plot_gallery"]:  # -D plot_gallery=0 builds the site without running it
+        trained()
+
+
 def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-signature", signature_of_init)
+    app.connect("builder-inited", train_before_the_gallery, priority=1)
+    app.add_css_file("gallery.css")

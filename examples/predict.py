@@ -1,50 +1,98 @@
-"""Predict the attributes of single pictures with a trained model, and save where the evidence lies.
+"""Predict the attributes of pictures with a trained model, and save where the evidence lies.
 
 python examples/predict.py runs/celeba/model photo.jpg
 python examples/predict.py runs/celeba/model *.jpg --maps maps
+python examples/predict.py runs/celeba/model folder --csv attributes.csv
 """
 
+import csv
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 
 from mtattn import FARAMTN
-from mtattn.data import image_transform, read_image
+from mtattn.data import UnreadableImage, image_transform, read_image
 from mtattn.recipes import HelpFormatter
 from mtattn.report import FaceExample, plot_attribute_maps
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 def parse() -> Namespace:
     parser = ArgumentParser(description=__doc__.partition("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("model", type=Path, metavar="MODEL", help="the folder of a saved model")
     parser.add_argument(
-        "images", type=Path, nargs="+", metavar="IMAGE", help="pictures, cropped like the training data"
+        "images",
+        type=Path,
+        nargs="+",
+        metavar="IMAGE",
+        help="pictures or folders, cropped like the training data",
     )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the probabilities here in place of tables")
     parser.add_argument("--maps", type=Path, metavar="FOLDER", help="save a figure of attribute maps for each picture")
     parser.add_argument("--num-maps", type=int, default=6, help="maps of this many attributes, the likeliest first")
     return parser.parse_args()
 
 
-@torch.no_grad()
 def main(options: Namespace) -> None:
     model = FARAMTN.from_pretrained(options.model)
-    transform = image_transform(**model.config["image"])
-    for path in options.images:
-        picture = read_image(path)
-        maps = model.attribute_maps(transform(picture)[None])[0]
-        probabilities = maps.mean((-2, -1)).sigmoid()  # the maps average to the logits
-        print_table(path, model, probabilities)
-        if options.maps is not None:
-            face = FaceExample(
-                image=image_transform(model.config["image"]["size"], mean=[0] * 3, std=[1] * 3)(picture),
-                probabilities=probabilities,
-                targets=torch.full_like(probabilities, torch.nan),
-                maps=maps,
-            )
-            likeliest = probabilities.argsort(descending=True)[: options.num_maps]
-            save_maps(options.maps / f"{path.stem}.png", model, face, likeliest.tolist())
+    images = list(find_images(options.images))
+    if options.csv is not None:
+        write_csv(options.csv, model, images, options)
+        return
+    for path in images:
+        print_table(path, model, predict(model, path, options))
+
+
+def find_images(places: Iterable[Path]) -> Iterator[Path]:
+    """Give the pictures named, and those in the folders named and in the folders within these."""
+    for place in places:
+        if not place.is_dir():
+            yield place
+            continue
+        found = sorted(file for file in place.rglob("*") if file.suffix.lower() in SUFFIXES)
+        if not found:
+            raise FileNotFoundError(f"no images ({', '.join(SUFFIXES)}) in {place.absolute()}.")
+        yield from found
+
+
+@torch.no_grad()
+def predict(model: FARAMTN, path: Path, options: Namespace) -> torch.Tensor:
+    picture = read_image(path)
+    maps = model.attribute_maps(image_transform(**model.config["image"])(picture)[None])[0]
+    probabilities = maps.mean((-2, -1)).sigmoid()  # the maps average to the logits
+    if options.maps is not None:
+        face = FaceExample(
+            image=image_transform(model.config["image"]["size"], mean=[0] * 3, std=[1] * 3)(picture),
+            probabilities=probabilities,
+            targets=torch.full_like(probabilities, torch.nan),
+            maps=maps,
+        )
+        likeliest = probabilities.argsort(descending=True)[: options.num_maps]
+        save_maps(options.maps / f"{path.stem}.png", model, face, likeliest.tolist())
+    return probabilities
+
+
+def write_csv(file: Path, model: FARAMTN, images: list[Path], options: Namespace) -> None:
+    """Write a row for each picture; one that cannot be read has none and is named."""
+    if file.exists():
+        raise FileExistsError(f"{file} exists already; move it away, or give another file with --csv.")
+    num_rows = 0
+    with file.open("w", newline="", encoding="utf-8") as opened:
+        rows = csv.writer(opened)
+        rows.writerow(["image", *model.groups.attributes])
+        for path in images:
+            try:
+                probabilities = predict(model, path, options)
+            except UnreadableImage as error:
+                print(f"left out: {error}", file=sys.stderr)
+                continue
+            rows.writerow([path, *(f"{probability:.4f}" for probability in probabilities.tolist())])
+            num_rows += 1
+    print(f"{file}: {num_rows} of {len(images)} pictures")
 
 
 def print_table(path: Path, model: FARAMTN, probabilities: torch.Tensor) -> None:

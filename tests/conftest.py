@@ -4,6 +4,8 @@ import os
 
 import pytest
 import torch
+from browsing import chromium as open_chromium
+from browsing import find_chromium
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -21,3 +23,13 @@ def seed():
 @pytest.fixture(scope="session")
 def device():
     return torch.device(os.environ.get("MTATTN_TEST_DEVICE", "cpu"))
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    pytest.importorskip("selenium", reason="selenium is not installed")
+    found = find_chromium()
+    if found is None:
+        pytest.skip("no chromium with chromedriver on this machine")
+    with open_chromium(*found) as page:
+        yield page

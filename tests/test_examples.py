@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -217,6 +218,16 @@ def test_a_backbone_made_for_one_image_size_gets_the_size_asked_for(faces, tmp_p
     assert config["backbone"]["options"] == {"img_size": 32}
 
 
+def test_a_run_opens_no_connection(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a connection was asked for")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    run("celeba", "--synthetic", 60, "--output", tmp_path / "run", *SMALL)
+    run("predict", tmp_path / "run/model", tmp_path / "synthetic-60-seed-0/img_align_celeba/000001.jpg")
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(faces, tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     said = refused("celeba", "--root", faces, "--output", tmp_path, *SMALL, "--overwrite")
@@ -350,7 +361,27 @@ class TestPredict:
         assert Image.open(tmp_path / "maps/000001.png").width > 500
         assert "exists already; move it away" in refused("predict", *arguments)
 
+    def test_writes_a_csv_of_a_folder_without_what_cannot_be_read(self, place, image, tmp_path, capsys):
+        for name in ("b.JPG", "inside/a.jpg"):
+            (tmp_path / "photos" / name).parent.mkdir(exist_ok=True)
+            shutil.copy(image, tmp_path / "photos" / name)
+        (tmp_path / "photos/c.png").write_bytes(b"no picture")
+        (tmp_path / "photos/notes.txt").write_text("no picture")
+        arguments = [place / "celeba/model", tmp_path / "photos", "--csv", tmp_path / "attributes.csv"]
+        run("predict", *arguments)
+        said = capsys.readouterr()
+        assert "attributes.csv: 2 of 3 pictures" in said.out
+        assert f"left out: read_image: cannot read {tmp_path}/photos/c.png" in said.err
+        with (tmp_path / "attributes.csv").open(newline="") as file:
+            header, *rows = csv.reader(file)
+        assert header == ["image", *FARAMTN.from_pretrained(place / "celeba/model").groups.attributes]
+        assert [row[0] for row in rows] == [str(tmp_path / "photos" / name) for name in ("b.JPG", "inside/a.jpg")]
+        assert rows[0][1:] == rows[1][1:]
+        assert all(0 <= float(value) <= 1 for value in rows[0][1:])
+        assert "exists already; move it away, or give another file with --csv" in refused("predict", *arguments)
+
     def test_names_what_is_missing(self, place, image, tmp_path):
+        assert "no images (.jpg, " in refused("predict", place / "celeba/model", tmp_path)
         assert f"no folder {tmp_path}/model" in refused("predict", tmp_path / "model", image)
         said = refused("predict", place / "celeba/model", tmp_path / "face.jpg")
         assert f"cannot read {tmp_path}/face.jpg: the file is missing" in said

@@ -1,4 +1,4 @@
-"""README.md is true: its Python runs, its commands and files exist."""
+"""README.md is true: its Python trains, and it holds the commands that CI runs. test_documentation.py does the rest."""
 
 import re
 from pathlib import Path
@@ -28,13 +28,3 @@ def test_twenty_lines_are_about_twenty():
 def test_it_holds_the_two_commands_that_ci_runs():
     commands = re.findall(r"^pip install -e .*&&.*$", README, re.MULTILINE)
     assert [command.partition(" && ")[2] for command in commands] == ["python examples/celeba.py --synthetic", "pytest"]
-
-
-@pytest.mark.parametrize("link", re.findall(r"\]\((?!https?:)([^)]+)\)", README))
-def test_what_it_links_to_is_there(link):
-    assert (ROOT / link).exists()
-
-
-@pytest.mark.parametrize("program", sorted(set(re.findall(r"(?:examples|benchmarks)/\w+\.py", README))))
-def test_the_programs_it_names_are_there(program):
-    assert (ROOT / program).is_file()

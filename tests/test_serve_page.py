@@ -1,31 +1,17 @@
 """The page of the served example in headless Chromium: drop a picture, see attributes and where their evidence lies."""
 
-import base64
-import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 for package in ("onnx", "onnxruntime", "fastapi", "uvicorn", "selenium"):
     pytest.importorskip(package, reason="the extras export and serve, and selenium, are not installed")
 
-from selenium import webdriver  # noqa: E402
+from browsing import drop, seen, served  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 from serving import encoded, red_above_blue, write_model  # noqa: E402
 
-SERVER = Path(__file__).parents[1] / "examples/serve/server.py"
-DROP = """
-const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0)), data = new DataTransfer();
-data.items.add(new File([bytes], "face.png", { type: "image/png" }));
-const options = { dataTransfer: data, bubbles: true, cancelable: true };
-document.querySelector(".drop").dispatchEvent(new DragEvent("drop", options));
-"""
 MAP = """
 const canvas = document.querySelector("#map");
 return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
@@ -34,40 +20,14 @@ return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.heigh
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """A server of its own process, on a free port."""
-    file = write_model(tmp_path_factory.mktemp("model") / "colours.onnx")
-    command = [sys.executable, SERVER, file, "--port=0", "--threads=1"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stderr:
-            if found := re.search(r"http://[\d.:]+", line):
-                yield found[0]
-                break
-        process.terminate()
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    driver = shutil.which("chromedriver")
-    if browser is None or driver is None:
-        pytest.skip("no chromium with chromedriver on this machine")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1100,800"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as driver:
-        yield driver
+    with served(write_model(tmp_path_factory.mktemp("model") / "colours.onnx")) as address:
+        yield address
 
 
 @pytest.fixture
 def page(chromium, address):
     chromium.get(address)
     return chromium
-
-
-def drop(page, data):
-    page.execute_script(DROP, base64.b64encode(data).decode())
 
 
 def rows(page):
@@ -89,7 +49,7 @@ def colors(page):
 
 
 def test_a_dropped_picture_shows_its_attributes_and_pointing_at_one_its_map(page):
-    drop(page, encoded(red_above_blue()))
+    drop(page, ".drop", encoded(red_above_blue()))
     assert [row.text.split("\n") for row in rows(page)] == [["Red", "50 %"], ["Green", "12 %"], ["Blue Or So", "50 %"]]
     assert [title.text for title in page.find_elements(By.TAG_NAME, "h2")] == ["warm", "cold"]
     assert page.find_element(By.ID, "status").text == "0 of 3 attributes are likely."
@@ -104,7 +64,7 @@ def test_a_dropped_picture_shows_its_attributes_and_pointing_at_one_its_map(page
 def test_the_keyboard_does_all_that_the_mouse_does(page):
     ActionChains(page).send_keys(Keys.TAB).perform()
     assert page.switch_to.active_element.get_attribute("id") == "file"
-    drop(page, encoded(red_above_blue()))
+    drop(page, ".drop", encoded(red_above_blue()))
     first, second, _ = rows(page)
     canvas = page.find_element(By.ID, "map")
     ActionChains(page).send_keys(Keys.TAB, Keys.ENTER).perform()
@@ -132,19 +92,15 @@ def test_a_picture_can_be_chosen_and_another_after_a_bad_one(page, tmp_path):
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1400])
 def test_nothing_is_wider_than_the_window(width, page):
-    metrics = {"width": width, "height": 700, "deviceScaleFactor": 1, "mobile": False}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    try:
-        drop(page, encoded(red_above_blue(size=(178, 218))))
+    with seen(page, width=width, height=700):
+        drop(page, ".drop", encoded(red_above_blue(size=(178, 218))))
         rows(page)
         assert page.execute_script("return document.documentElement.scrollWidth") <= width
-    finally:
-        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_the_browser_has_nothing_to_complain_of(page, address):
     page.get_log("browser")  # what others left
-    drop(page, encoded(red_above_blue()))
+    drop(page, ".drop", encoded(red_above_blue()))
     rows(page)
     assert page.get_log("browser") == []
     loaded = page.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")

@@ -1,0 +1,66 @@
+"""FAR-AMTN with a switch for each group's gate and for what each group hears, and its export for the browser."""
+
+import copy
+import logging
+import warnings
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mtattn import FARAMTN, functional
+
+
+class SwitchableFARAMTN(nn.Module):
+    """Compute a model's logits and maps with parts of it switched off, group by group.
+
+    A switch is 1 (on) or 0 (off). A group whose gate is off gets the average of all groups' gates; one that does not
+    listen keeps its own features, without what CGFF adds to them.
+    """
+
+    def __init__(self, model: FARAMTN) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch color height width"],
+        gates_on: Float[Tensor, " group"],
+        listening: Float[Tensor, " group"],
+    ) -> tuple[
+        Float[Tensor, "batch attribute"], Float[Tensor, "batch attribute h w"], Float[Tensor, "batch group group"]
+    ]:
+        """Compute logits, the maps that average to them, and how much each group listens to each group."""
+        wsgsa, cgff, projection = self.model.wsgsa, self.model.cgff, self.model.projection
+        features = self.model.trunk(images)
+        gates = wsgsa.gates(features)
+        average = gates.mean(1, keepdim=True)
+        gates = average + gates_on[:, None] * (gates - average)
+        grouped = 2 * functional.gate(wsgsa.shared(features), gates, wsgsa.positions(features))
+        if projection is not None:
+            grouped = functional.channel_linear(grouped, projection.weight)
+        heard = cgff(grouped) - grouped
+        maps = self.model.heads(grouped + listening[:, None, None, None] * heard)
+        return maps.mean((-2, -1)), maps, cgff.affinity(grouped)
+
+
+def export_switchable(model: FARAMTN) -> bytes:
+    """Trace a model with its switches as ONNX, for one image at a time."""
+    switchable = SwitchableFARAMTN(copy.deepcopy(model).cpu().float()).eval()
+    images = torch.zeros(1, 3, *model.config["image"]["size"])
+    gates_on, listening = torch.ones(2, len(model.groups)).unbind()  # one tensor for both would become one input
+    for chatty in ("onnx_ir", "onnxscript"):  # a docs build would print all that they tell
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's about its own insides
+        program = torch.onnx.export(
+            switchable,
+            (images, gates_on, listening),
+            input_names=["images", "gates_on", "listening"],
+            output_names=["logits", "maps", "affinity"],
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    content: bytes = program.model_proto.SerializeToString()
+    return content
