@@ -5,6 +5,8 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sphinx_gallery.sorting import ExplicitOrder
+
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
@@ -51,13 +53,14 @@ nitpick_ignore_regex = [
 sys.path.insert(0, str(Path(__file__).parent))  # trained, gallery_figures
 extensions += ["sphinx_gallery.gen_gallery"]
 exclude_patterns += ["_cache", "gallery"]
+GALLERY = ("exact_maps", "where_groups_look", "gates", "who_listens", "drop_in", "cost_of_groups", "rules")
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "auto_gallery",
     "image_scrapers": ("gallery_figures.scrape",),
     "image_srcset": ["2x"],
     "reset_modules": ("gallery_figures.reset",),
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": ExplicitOrder([f"plot_{name}.py" for name in GALLERY] + ["*"]),
     "remove_config_comments": True,
     "download_all_examples": False,
     "notebook_extensions": set(),
