@@ -7,6 +7,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.util.inspect import signature, stringify_signature
+from sphinx_gallery.sorting import ExplicitOrder
 
 project = "mtattn"
 author = "the mtattn authors"
@@ -54,13 +55,14 @@ nitpick_ignore_regex = [
 sys.path.insert(0, str(Path(__file__).parent))  # accessible, interactive, trained, gallery_figures
 extensions += ["sphinx_gallery.gen_gallery"]
 exclude_patterns += ["_cache", "gallery"]
+GALLERY = ("exact_maps", "where_groups_look", "gates", "who_listens", "drop_in", "cost_of_groups", "rules")
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "auto_gallery",
     "image_scrapers": ("gallery_figures.scrape",),
     "image_srcset": ["2x"],
     "reset_modules": ("gallery_figures.reset",),
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": ExplicitOrder([f"plot_{name}.py" for name in GALLERY] + ["*"]),
     "remove_config_comments": True,
     "download_all_examples": False,
     "notebook_extensions": set(),

@@ -19,6 +19,7 @@ def test_there_are_at_least_eight_pages_and_sphinx_gallery_runs_each_of_them():
 
 
 def test_an_error_in_a_script_fails_the_build(monkeypatch):
+    pytest.importorskip("sphinx_gallery", reason="sphinx-gallery comes with the extra docs")
     monkeypatch.syspath_prepend(DOCS)  # so that conf.py's own entry in sys.path is taken back
     settings = runpy.run_path(str(DOCS / "conf.py"))["sphinx_gallery_conf"]
     assert not {"only_warn_on_example_error", "expected_failing_examples", "filename_pattern"} & set(settings)

@@ -2,8 +2,9 @@
 A missing label is not a no
 ===========================
 
-A label that nobody gave is NaN in ``mtattn`` and counts nowhere. It is tempting to write a zero instead. Here labels of
-the training faces are dropped at random, and the same network learns twice: with NaN in their place, and with "no".
+A label that nobody gave is NaN in ``mtattn`` and counts nowhere. It is tempting to
+write a zero instead. Here labels of the training faces are dropped at random, and the
+same network learns twice: with NaN in their place, and with "no".
 """
 
 import matplotlib.pyplot as plt
@@ -20,14 +21,17 @@ images, targets = tensors(faces, "train", size=32)
 test_images, test_targets = tensors(faces, "test", size=32)
 
 # %%
-# What a NaN does is a law, so it is asserted: the loss is that over the labels that are there.
+# What a NaN does is a law, so it is asserted: the loss is that over the labels that are
+# there.
 
 torch.manual_seed(0)
-kept = torch.rand(targets.shape)  # a label stays while its number is below the share to keep
-half = targets.where(kept < 0.5, torch.nan)[:64]
+chance = torch.rand(targets.shape)  # a label is kept if this is below the share to keep
+half = targets.where(chance < 0.5, torch.nan)[:64]
 logits, there = torch.randn(half.shape), ~half.isnan()
 loss = DWSLoss(GROUPS)(logits, half)
-assert torch.allclose(loss, binary_cross_entropy_with_logits(logits[there], half[there]))
+assert torch.allclose(
+    loss, binary_cross_entropy_with_logits(logits[there], half[there])
+)
 
 # %%
 # Now learn from 100, 50 and 20 % of the labels.
@@ -46,24 +50,37 @@ def scores(targets: Tensor) -> tuple[float, float]:
 shares = [1.0, 0.5, 0.2]
 whole = scores(targets)
 results = {
-    name: torch.tensor([whole] + [scores(targets.where(kept < share, value)) for share in shares[1:]])
+    name: torch.tensor(
+        [whole] + [scores(targets.where(chance < share, value)) for share in shares[1:]]
+    )
     for name, value in (("NaN", torch.nan), ('"no"', 0.0))
 }
 for name, values in results.items():
     for share, (precision, balanced) in zip(shares, values, strict=True):
-        print(f"{100 * share:3.0f} % of the labels, else {name:4}: ", end="")
-        print(f"average precision {precision:.1f} %, balanced accuracy {balanced:.1f} %")
+        print(f"{100 * share:3.0f} % of labels, else {name:4} ", end="")
+        print(f"average precision {precision:.1f}, balanced accuracy {balanced:.1f}")
 
 # %%
 
 figure, panels = plt.subplots(2, 1, figsize=(5.4, 5.4), sharex=True)
 figure.set_label(
-    "Average precision and balanced accuracy on test faces when 100, 50 and 20 percent of the training labels are kept: "
-    "one line with NaN for a missing label, one with no for a missing label."
+    "Average precision and balanced accuracy on test faces when 100, 50 and 20 "
+    "percent of training labels are kept: one line with NaN for a missing label, one "
+    "with no for a missing label."
 )
-for axes, column, title in zip(panels, (0, 1), ("average precision, %", "balanced accuracy, %"), strict=True):
-    for (name, values), style, marker in zip(results.items(), ("-", "--"), "os", strict=True):
-        axes.plot(range(len(shares)), values[:, column], style, marker=marker, label=f"{name} for a missing label")
+for axes, column, title in zip(
+    panels, (0, 1), ("average precision, %", "balanced accuracy, %"), strict=True
+):
+    for (name, values), style, marker in zip(
+        results.items(), ("-", "--"), "os", strict=True
+    ):
+        axes.plot(
+            range(len(shares)),
+            values[:, column],
+            style,
+            marker=marker,
+            label=f"{name} for a missing label",
+        )
     axes.set(ylabel=title)
     axes.grid(axis="y")
 panels[0].legend()
@@ -72,9 +89,11 @@ panels[1].set_xticks(range(len(shares)), [f"{100 * share:.0f}" for share in shar
 plt.show()
 
 # %%
-# Written as "no", missing labels make every attribute look rarer than it is, so the model says yes too seldom: balanced
-# accuracy, which is one half for a model that never says yes, shows that most. With NaN there is less to learn from, but
-# nothing wrong to learn.
+# Written as "no", missing labels make every attribute look rarer than it is, so the
+# model says yes too seldom: balanced accuracy, which is one half for a model that never
+# says yes, shows that most. With NaN there is less to learn from, but nothing wrong to
+# learn.
 #
-# All this is for labels that are missing at random. Labels that are missing for a reason, say because nobody could
-# decide, leave another, easier population behind, and NaN does not mend that.
+# All this is for labels that are missing at random. Labels that are missing for a
+# reason, say because nobody could decide, leave another, easier population behind, and
+# NaN does not mend that.

@@ -2,8 +2,9 @@
 Accuracy flatters a model on rare attributes
 ============================================
 
-An attribute that one face in fifty has is predicted rightly for 98 % of the faces by always saying no. So accuracy has
-to stand beside the majority baseline, and beside a score that this baseline cannot win.
+An attribute that one face in fifty has is predicted rightly for 98 % of the faces by
+always saying no. So accuracy has to stand beside the majority baseline, and beside a
+score that this baseline cannot win.
 """
 
 import matplotlib.pyplot as plt
@@ -20,8 +21,9 @@ with torch.no_grad():
 scores = metrics.compute()
 
 # %%
-# The ten rarest attributes, with the accuracy of saying no to every face, that of the model, and its balanced accuracy:
-# the mean of the shares of positives and of negatives that it finds, one half for any constant answer.
+# The ten rarest attributes, with the accuracy of saying no to every face, that of the
+# model, and its balanced accuracy: the mean of the shares of positives and of negatives
+# that it finds, one half for any constant answer.
 
 share = targets.mean(0)
 rare = share.argsort()[:10].tolist()
@@ -29,10 +31,13 @@ print("in %                   faces  always no  accuracy  balanced")
 for index in rare:
     name = GROUPS.attributes[index]
     row = scores["attributes"][name]
-    values = (float(share[index]), float(1 - share[index]), row["accuracy"], row["balanced_accuracy"])
-    print(f"{name:22}" + "{:6.1f}{:11.1f}{:10.1f}{:10.1f}".format(*(100 * value for value in values)))
-print(f"all {len(GROUPS.attributes)}: majority {100 * scores['majority_accuracy']:.1f}, ", end="")
-print(f"accuracy {100 * scores['mean_accuracy']:.1f}, balanced {100 * scores['mean_balanced_accuracy']:.1f}")
+    have, right, balanced = share[index], row["accuracy"], row["balanced_accuracy"]
+    print(f"{name:22}{100 * have:6.1f}{100 - 100 * have:11.1f}", end="")
+    print(f"{100 * right:10.1f}{100 * balanced:10.1f}")
+keys = ("majority_accuracy", "mean_accuracy", "mean_balanced_accuracy")
+majority, *mean = (100 * scores[key] for key in keys)
+print(f"mean of all {len(share)}: majority class {majority:.1f}, ", end="")
+print("accuracy {:.1f}, balanced {:.1f}".format(*mean))
 
 # %%
 
@@ -43,20 +48,35 @@ accuracy, balanced = (
 )
 figure, axes = plt.subplots(figsize=(5.4, 4.2))
 figure.set_label(
-    "A pair of points an attribute: accuracy and balanced accuracy against the share of faces that have it. The "
-    "accuracy of rare attributes is close to the line of always saying no; their balanced accuracy is far lower."
+    "A pair of points an attribute: accuracy and balanced accuracy against the share "
+    "of faces that have it. The accuracy of rare attributes is close to the line of "
+    "always saying no; their balanced accuracy is far lower."
 )
 line = torch.linspace(0, 100, 101)
-axes.plot(line, torch.maximum(line, 100 - line), color="#7a828c", linewidth=1, label="majority class, accuracy")
+axes.plot(
+    line,
+    torch.maximum(line, 100 - line),
+    color="#7a828c",
+    linewidth=1,
+    label="majority class, accuracy",
+)
 axes.vlines(rates, balanced, accuracy, color="#d8dee4", linewidth=1, zorder=0)
 axes.scatter(rates, accuracy, s=18, color="C0", label="accuracy")
 axes.scatter(rates, balanced, s=18, color="C1", marker="s", label="balanced accuracy")
-axes.axhline(50, color="#7a828c", linewidth=1, linestyle=":", label="constant answer, balanced")
-axes.set(xlabel="faces that have the attribute, %", ylabel="score on test faces, %", xlim=(0, 100), ylim=(40, 101))
+axes.axhline(
+    50, color="#7a828c", linewidth=1, linestyle=":", label="constant answer, balanced"
+)
+axes.set(
+    xlabel="faces that have the attribute, %",
+    ylabel="score on test faces, %",
+    xlim=(0, 100),
+    ylim=(40, 101),
+)
 figure.legend(loc="outside lower center", ncols=2)
 plt.show()
 
 # %%
-# Balanced accuracy is low for rare attributes because the model answers at one half: it says yes only when it is more
-# likely than not. For a rare attribute choose the threshold on validation data, or weigh positives with the
-# ``pos_weight`` of :class:`~mtattn.losses.DWSLoss`.
+# Balanced accuracy is low for rare attributes because the model answers at one half: it
+# says yes only when it is more likely than not. For a rare attribute choose the
+# threshold on validation data, or weigh positives with the ``pos_weight`` of
+# :class:`~mtattn.losses.DWSLoss`.
