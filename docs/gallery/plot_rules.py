@@ -41,9 +41,7 @@ for rule in rules:
 
 # %%
 
-figure, grid = plt.subplots(
-    len(rules), 2, figsize=(5.6, 7.6), sharex=True, sharey="col"
-)
+figure, grid = plt.subplots(len(rules), 2, figsize=(5.6, 7.6), sharex=True)
 figure.set_label(
     "Five rows, a rule each: equal, dws, dwa, trend, random. On the left the weight "
     "of each of the eight groups over the epochs, on the right the fraction of its "
@@ -54,7 +52,8 @@ for (left, right), rule in zip(grid, rules, strict=True):
         style = {"color": f"C{group}", "linestyle": "-" if group < 4 else "--"}
         left.plot(range(1, EPOCHS + 1), weights[rule][:, group], **style)
         right.plot(range(1, EPOCHS + 1), loss_left[rule][:, group], **style)
-    left.set_ylabel(rule)
+    left.set(ylabel=rule, ylim=(0, max(2.5, 1.05 * float(weights[rule].max()))))
+    right.set_ylim(0, 1.05)
 grid[0, 0].set_title("weight of the group's loss")
 grid[0, 1].set_title("fraction of the first loss left")
 grid[-1, 0].set(xlabel="epoch", xticks=range(1, EPOCHS + 1))
