@@ -256,7 +256,7 @@ class TestBackbones:
         assert sum(p.numel() for p in model.wsgsa.shared.parameters()) == 4_462_592
 
     def test_a_resnet50_for_eight_groups_has_the_parameters_that_the_paper_counts(self):
-        model = built("resnet50", EIGHT, fused_channels=2048, spatial=False)
+        model = built("resnet50", EIGHT, fused_channels=2048)
         without_fusion = sum(p.numel() for part in (model.trunk, model.wsgsa, model.heads) for p in part.parameters())
         assert without_fusion == 8_543_296 + 14_964_736 + 8 * 526_464 + 40 * 2049
         assert round(without_fusion / 1e6, 1) == 27.8

@@ -35,7 +35,7 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         fused_channels: Channels of each group in CGFF and heads; where f has more, a linear layer brings them down.
         num_heads: Attention heads of CGFF.
         dropout: Dropout on CGFF's affinity while training, in [0, 1).
-        spatial: Whether each group also learns where to look; worth most of a point of accuracy on LFWA.
+        spatial: Whether each group also learns where to look.
         key_channels: Width of the queries and keys of CGFF, all heads together and at most as wide as its channels, and
             of those that weigh the positions.
 
@@ -71,7 +71,7 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         fused_channels: int = 512,
         num_heads: int = 8,
         dropout: float = 0.0,
-        spatial: bool = True,
+        spatial: bool = False,
         key_channels: int = 64,
     ) -> None:
         super().__init__()
