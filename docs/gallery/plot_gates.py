@@ -77,5 +77,5 @@ plt.show()
 
 # %%
 # The shares of the variance and the two accuracies are the finding, on one small model
-# and easy faces. The blocks that the sorting makes are none: sorted in this way, random
+# and easy faces. The blocks that the sorting makes are not: sorted in this way, random
 # gates form blocks as well.
