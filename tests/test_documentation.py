@@ -39,7 +39,7 @@ PART = re.compile(
     r"^ *<!--(?P<comment>.*?)-->|^(?P<indent> *)(?P<fence>`{3,})(?P<kind>[^\n]*)\n(?P<text>.*?)^ *(?P=fence) *$",
     re.MULTILINE | re.DOTALL,
 )
-KINDS = ("python", "bash", "text", "csv", "bibtex", "yaml")
+KINDS = ("python", "bash", "text", "bibtex", "yaml")
 OTHER_PROGRAMS = ("accelerate", "cd", "curl", "git", "hf", "lint-imports", "mypy", "pip", "pytest", "ruff", "ty")
 VALUE = re.compile(r"[\[({'\"\d-]|tensor\(|torch\.|True$|False$")
 CHECKER, OPTIONS = doctest.OutputChecker(), doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
