@@ -31,14 +31,13 @@ class SwitchableFARAMTN(nn.Module):
         Float[Tensor, "batch attribute"], Float[Tensor, "batch attribute h w"], Float[Tensor, "batch group group"]
     ]:
         """Compute logits, the maps that average to them, and how much each group listens to each group."""
-        wsgsa, cgff, projection = self.model.wsgsa, self.model.cgff, self.model.projection
+        wsgsa, cgff = self.model.wsgsa, self.model.cgff
         features = self.model.trunk(images)
         gates = wsgsa.gates(features)
         average = gates.mean(1, keepdim=True)
         gates = average + gates_on[:, None] * (gates - average)
-        grouped = 2 * functional.gate(wsgsa.shared(features), gates, wsgsa.positions(features))
-        if projection is not None:
-            grouped = functional.channel_linear(grouped, projection.weight)
+        shared = wsgsa.shared(features)
+        grouped = self.model._project(functional.gate(shared, gates, wsgsa._positions(shared)))
         heard = cgff(grouped) - grouped
         maps = self.model.heads(grouped + listening[:, None, None, None] * heard)
         return maps.mean((-2, -1)), maps, cgff.affinity(grouped)
