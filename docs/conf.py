@@ -14,6 +14,7 @@ author = "the mtattn authors"
 copyright = "the mtattn authors"  # noqa: A001
 version = release = installed_version("mtattn")
 
+sys.path.insert(0, str(Path(__file__).parent))  # accessible, interactive, trained, gallery_figures
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
@@ -21,10 +22,11 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "sphinx-mathjax-offline",
+    "sphinx_gallery.gen_gallery",
     "accessible",
     "interactive.extension",
 ]
-exclude_patterns = ["_build", "explanation/capabilities-table.md"]  # the table is a part of another page
+exclude_patterns = ["_build", "_cache", "gallery", "explanation/capabilities-table.md"]  # a table is part of a page
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 html_theme = "furo"
@@ -52,9 +54,6 @@ nitpick_ignore_regex = [
 ]
 
 # The gallery runs every docs/gallery/plot_*.py; an error in one fails the build.
-sys.path.insert(0, str(Path(__file__).parent))  # accessible, interactive, trained, gallery_figures
-extensions += ["sphinx_gallery.gen_gallery"]
-exclude_patterns += ["_cache", "gallery"]
 GALLERY = ("exact_maps", "where_groups_look", "gates", "who_listens", "drop_in", "cost_of_groups", "rules")
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
