@@ -4,7 +4,7 @@ The blocks of a page run in order and share their names, as for a reader who typ
 that prints is what it prints, and a comment beside a bare expression that looks like a value is its value; "..." stands
 for anything. Comments that no reader sees say what else there is to know:
 
-    <!-- hidden: code -->              is run as well
+    <!-- hidden: code -->              is run as well; what it replaces it replaces by monkeypatch, which undoes it
     <!-- needs: package, package -->   the page is skipped where one of these is missing
     <!-- not run: reason -->           the next block is compiled only
 """
@@ -109,7 +109,7 @@ def no_group_left():
 @pytest.mark.parametrize("page", ids(page for page in PAGES if any(kind == "python" for kind, *_ in parts(page))))
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names, said, runs = {"__name__": "page"}, "", True
+    names, said, runs = {"__name__": "page", "monkeypatch": monkeypatch}, "", True
     for kind, text, line in parts(page):
         place = f"{page.relative_to(ROOT)}:{line}"
         if kind == "<!-- needs":
