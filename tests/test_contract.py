@@ -84,7 +84,7 @@ CASES = {
     ),
     "FARAMTN resnet18": Case(
         lambda: FARAMTN.from_timm("resnet18", GROUPS, fused_channels=64),
-        ((4, 3, 32, 32),),
+        ((4, 3, 64, 64),),  # 2 x 2 positions: of a single one nobody learns where to look
         "512, 3, reduction=16, out_channels=512",
         has_device=False,
         has_norm=True,

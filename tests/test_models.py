@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from test_modules import assert_same_with_gradients
 from torch import nn
 
-from mtattn import FARAMTN, AttributeGroups
+from mtattn import FARAMTN, WSGSA, AttributeGroups
 from mtattn.models.backbones import FreshBottleneck, build_backbone
 
 GROUPS = AttributeGroups({"nose": ["Big_Nose"], "eyes": ["Narrow_Eyes", "Eyeglasses", "Bags"], "chin": ["Goatee"]})
@@ -256,10 +256,16 @@ class TestBackbones:
         assert sum(p.numel() for p in model.wsgsa.shared.parameters()) == 4_462_592
 
     def test_a_resnet50_for_eight_groups_has_the_parameters_that_the_paper_counts(self):
-        model = built("resnet50", EIGHT, fused_channels=2048)
+        model = built("resnet50", EIGHT, fused_channels=2048, spatial=False)
         without_fusion = sum(p.numel() for part in (model.trunk, model.wsgsa, model.heads) for p in part.parameters())
         assert without_fusion == 8_543_296 + 14_964_736 + 8 * 526_464 + 40 * 2049
         assert round(without_fusion / 1e6, 1) == 27.8
+
+    def test_each_group_learns_where_to_look_by_default(self):
+        model = FARAMTN(nn.Identity(), 16, GROUPS)
+        assert model.wsgsa.queries.shape == (len(GROUPS), 64)
+        assert model.config["spatial"] is True
+        assert WSGSA(16, len(GROUPS)).queries is None  # the module alone is as the paper tells it
 
     def test_a_backbone_without_a_block_to_give_gets_a_fresh_bottleneck(self):
         assert isinstance(built(VIT).wsgsa.shared, FreshBottleneck)

@@ -35,7 +35,7 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         fused_channels: Channels of each group in CGFF and heads; where f has more, a linear layer brings them down.
         num_heads: Attention heads of CGFF.
         dropout: Dropout on CGFF's affinity while training, in [0, 1).
-        spatial: Whether each group also learns where to look.
+        spatial: Whether each group also learns where to look; without it, only which channels to take.
         key_channels: Width of the queries and keys of CGFF, all heads together and at most as wide as its channels, and
             of those that weigh the positions.
 
@@ -55,8 +55,8 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         True
 
     Source:
-        FAR-AMTN, Gao, Wang, Liu and Zhao 2025 (arXiv 2601.01537). The projection, the narrow keys, the fixed factor of
-        two that makes up for the gates' one half, and the starting values are mtattn's.
+        FAR-AMTN, Gao, Wang, Liu and Zhao 2025 (arXiv 2601.01537). Where a group looks, the projection, the narrow keys,
+        the fixed factor of two that makes up for the gates' one half, and the starting values are mtattn's.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         fused_channels: int = 512,
         num_heads: int = 8,
         dropout: float = 0.0,
-        spatial: bool = False,
+        spatial: bool = True,
         key_channels: int = 64,
     ) -> None:
         super().__init__()

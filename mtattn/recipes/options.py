@@ -92,7 +92,7 @@ def recipe_parser(description: str) -> ArgumentParser:
     )
     model.add_argument("--reduction", type=at_least(1), default=16, help="divides the channels in the gates")
     model.add_argument(
-        "--spatial", action=BooleanOptionalAction, default=False, help="each group also learns where to look"
+        "--spatial", action=BooleanOptionalAction, default=True, help="each group also learns where to look"
     )
     training = parser.add_argument_group("the training")
     training.add_argument("--epochs", type=at_least(1), help="how often to go through the training images")

@@ -1,0 +1,70 @@
+"""The finished runs, and how far they differ."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from compare import Difference, holm, paired
+from rows import OURS, ROWS
+
+SCORES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "average_precision": "average precision"}
+SETS = {
+    "lfwa": "LFWA",
+    "celeba": "4,330 images of CelebA",
+    "drawn-easy": "drawn faces, easy",
+    "drawn-hard": "drawn faces, hard",
+}
+STEPS = (  # what is added, from which row to which
+    ("the gates, to one linear layer", "linear", "wsgsa"),
+    ("CGFF, to the gates", "wsgsa", "wsgsa-cgff"),
+    ("DWS, to gates and CGFF", "wsgsa-cgff", "wsgsa-cgff-dws"),
+    ("`spatial=True`, to the gates", "wsgsa", "spatial"),
+    ("the gates, to `spatial=True`", "positions-only", "spatial"),
+    ("CGFF, to `spatial=True`", "spatial", "spatial-cgff"),
+    ("DWS, to all the rest", "spatial-cgff", OURS),
+)
+
+
+@dataclass(frozen=True)
+class Results:
+    """The final runs of a data set: row, seed, scores."""
+
+    runs: Mapping[str, Mapping[int, Mapping[str, Any]]]
+
+    @classmethod
+    def read(cls, path: Path) -> "Results":
+        runs: dict[str, dict[int, Any]] = defaultdict(dict)
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            record = json.loads(line)
+            if record["split"] == "test":
+                runs[record["row"]][record["seed"]] = record
+        return cls(dict(runs))
+
+    def by_seed(self, row: str, score: str) -> dict[int, float]:
+        return {seed: record[score] for seed, record in self.runs[row].items()}
+
+    def mean(self, row: str, score: str) -> float:
+        return fmean(self.by_seed(row, score).values())
+
+    def rows(self, section: str | None = None) -> list[str]:
+        return [row.name for row in ROWS if row.name in self.runs and section in {None, row.section}]
+
+    @property
+    def seeds(self) -> int:
+        return min(len(seeds) for seeds in self.runs.values())
+
+    def against(self, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str, str], Difference]:
+        """Compare the second row of each pair with the first, in every score, corrected together."""
+        keys = [(*pair, score) for pair in pairs for score in SCORES]
+        differences = [paired(self.by_seed(b, score), self.by_seed(a, score)) for a, b, score in keys]
+        return dict(zip(keys, holm(differences), strict=True))
+
+    def comparisons(self) -> dict[tuple[str, str, str], Difference]:
+        """Compare FARAMTN with every row, and each part's row with the one before it."""
+        pairs = [(name, OURS) for name in self.rows() if name != OURS]
+        steps = [(a, b) for _, a, b in STEPS if a in self.runs and b in self.runs and (a, b) not in pairs]
+        return self.against(pairs + steps)

@@ -1,0 +1,137 @@
+"""Run the study, or go on with it: one line of JSON for each finished run, and none is done twice.
+
+python benchmarks/study/run.py lfwa --root path/to/lfwa --weights efficientnet-lite0-57934424.pth
+python benchmarks/study/run.py drawn-hard --weights efficientnet-lite0-57934424.pth
+"""
+
+import json
+import multiprocessing
+import os
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from features import SETS, Features, Source, load
+from rows import BY_NAME, EPOCHS, LEARNING_RATES, SEARCH_EPOCHS, SEEDS, WEIGHT_DECAYS, Row, rows_of
+from training import Settings, run
+
+HERE = Path(__file__).parent
+SEARCH_SEED = 1000  # of no final run
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    source: Source
+    row: str
+    seed: int
+    settings: Settings
+    split: str
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return self.row, self.seed, self.split, self.settings.learning_rate, self.settings.weight_decay
+
+
+class Runs:
+    """The file of finished runs; a line that a kill cut short is dropped."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.done = path, []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if not text.endswith("\n"):
+            path.write_text(text := text[: text.rfind("\n") + 1], encoding="utf-8")
+        self.done = [json.loads(line) for line in text.splitlines()]
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Write a finished run at once."""
+        self.done.append(record)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def lacks(self, job: Job) -> bool:
+        """Tell whether the job is still to do."""
+        fields = ("row", "seed", "split", "learning_rate", "weight_decay")
+        return job.key not in {tuple(record[name] for name in fields) for record in self.done}
+
+    def best(self, row: str) -> dict[str, Any]:
+        """Give the search's run of a row with the highest score on the validation part."""
+        tried = [record for record in self.done if record["row"] == row and record["split"] == "valid"]
+        return max(tried, key=lambda record: record["accuracy"] + record["balanced_accuracy"])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("data", choices=SETS)
+    parser.add_argument("--root", type=Path, help="the folder of LFWA or CelebA; drawn faces need none")
+    parser.add_argument("--backbone", default=Source.backbone, help="a timm model name")
+    parser.add_argument("--weights", type=Path, help="its checkpoint; without one the trunk is random")
+    parser.add_argument("--size", type=int, default=Source.size, help="height and width of the images, in pixels")
+    parser.add_argument("--cache", type=Path, default=Path("runs/study"), help="the folder for the trunk's maps")
+    parser.add_argument("--results", type=Path, help="the file of finished runs; default: results/DATA.jsonl beside me")
+    parser.add_argument("--rows", nargs="+", choices=list(BY_NAME), metavar="ROW", help="only these rows")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="runs at a time, each on one thread")
+    options = parser.parse_args(arguments)
+    source = Source(options.data, options.root, options.cache, options.backbone, options.weights, options.size)
+    load(source)  # before the processes start, so that one computes the maps
+    runs = Runs(options.results or HERE / "results" / f"{options.data}.jsonl")
+    rows = [BY_NAME[name] for name in options.rows] if options.rows else list(rows_of(options.data))
+    with multiprocessing.get_context("spawn").Pool(options.processes, _start) as pool:
+        for jobs in (search(source, rows), None):
+            wanted = final(source, rows, runs, options) if jobs is None else jobs
+            open_jobs = [job for job in wanted if runs.lacks(job)]
+            for number, record in enumerate(pool.imap_unordered(do, open_jobs), 1):
+                runs.add(record)
+                print(f"{number}/{len(open_jobs)} {describe(record)}", flush=True)
+
+
+def search(source: Source, rows: Sequence[Row]) -> list[Job]:
+    """List the runs that choose learning rate and weight decay: the same for each row."""
+    return [
+        Job(source, row.name, SEARCH_SEED, Settings(rate, decay, SEARCH_EPOCHS), "valid")
+        for row in rows
+        for rate in LEARNING_RATES
+        for decay in WEIGHT_DECAYS
+    ]
+
+
+def final(source: Source, rows: Sequence[Row], runs: Runs, options: Any) -> list[Job]:
+    """List the runs that count, seed by seed, so that a study cut short has all rows."""
+    best = {row.name: runs.best(row.name) for row in rows}
+    return [
+        Job(source, name, seed, Settings(chosen["learning_rate"], chosen["weight_decay"], options.epochs), "test")
+        for seed in range(options.seeds)
+        for name, chosen in best.items()
+    ]
+
+
+def do(job: Job) -> dict[str, Any]:
+    """Do one run."""
+    return run(BY_NAME[job.row], _features(job.source), job.seed, job.settings, split=job.split)
+
+
+def describe(record: dict[str, Any]) -> str:
+    """Say a run in a line, for people who watch."""
+    numbers = " ".join(f"{100 * record[name]:.2f}" for name in ("accuracy", "balanced_accuracy", "average_precision"))
+    return f"{record['row']} {record['split']} seed {record['seed']}, {record['learning_rate']:g}: {numbers}"
+
+
+@cache
+def _features(source: Source) -> Features:
+    return load(source)
+
+
+def _start() -> None:
+    torch.set_num_threads(1)
+
+
+if __name__ == "__main__":
+    main()

