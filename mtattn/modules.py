@@ -153,6 +153,7 @@ class CGFF(nn.Module):
         channels: Channels of each group.
         num_heads: Number of attention heads.
         key_channels: Width of the queries and keys of each head; None means ``channels / num_heads``.
+        norm: Whether a layer norm stands before queries and keys.
         dropout: Probability of dropping an entry of the affinity while training, in [0, 1).
         device: Device of the parameters.
         dtype: Type of the parameters.
@@ -178,6 +179,7 @@ class CGFF(nn.Module):
         *,
         num_heads: int = 8,
         key_channels: int | None = None,
+        norm: bool = True,
         dropout: float = 0.0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -190,7 +192,7 @@ class CGFF(nn.Module):
         if not 0 <= dropout < 1:
             raise ValueError(f"CGFF: dropout is a probability in [0, 1), got {dropout}.")
         self.channels, self.num_heads, self.key_channels = channels, num_heads, key_channels
-        self.norm = nn.LayerNorm(channels, device=device, dtype=dtype)
+        self.norm = nn.LayerNorm(channels, device=device, dtype=dtype) if norm else nn.Identity()
 
         def linear(out_channels: int) -> nn.Linear:
             return nn.Linear(channels, out_channels, bias=False, device=device, dtype=dtype)
@@ -203,7 +205,8 @@ class CGFF(nn.Module):
     def reset_parameters(self) -> None:
         """Start as the identity: the output projection is zero, so that a trained model keeps its predictions."""
         for module in (self.norm, self.query, self.key, self.value):
-            module.reset_parameters()
+            if not isinstance(module, nn.Identity):
+                module.reset_parameters()
         nn.init.zeros_(self.output.weight)
 
     def affinity(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch group group"]:
@@ -217,7 +220,8 @@ class CGFF(nn.Module):
 
     def extra_repr(self) -> str:  # noqa: D102
         narrow = self.num_heads * self.key_channels != self.channels
-        return f"{self.channels}, num_heads={self.num_heads}" + f", key_channels={self.key_channels}" * narrow
+        keys = f", key_channels={self.key_channels}" * narrow + ", norm=False" * isinstance(self.norm, nn.Identity)
+        return f"{self.channels}, num_heads={self.num_heads}{keys}"
 
     def _affinity(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch head group group"]:
         _check_size("CGFF", "channels", expected=self.channels, got=x.shape[2])

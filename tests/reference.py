@@ -102,7 +102,7 @@ def layer_norm(vector, weight, bias, eps):
 def affinity(grouped, norm, query, key, num_heads):
     """A = softmax(Q(norm m) K(norm m)^T / sqrt(k)), m the spatial mean of (b, g, d, *s), k a head's key channels.
 
-    ``norm`` is the weight, bias and epsilon of the norm.
+    ``norm`` is the weight, bias and epsilon of the norm; None leaves it out.
     """
     channels = grouped.shape[2]
     width = len(query) // num_heads
@@ -110,7 +110,8 @@ def affinity(grouped, norm, query, key, num_heads):
     for image in grouped:
         queries, keys = [], []
         for group in image:
-            normed = layer_norm([spatial_mean(group[c]) for c in range(channels)], *norm)
+            means = [spatial_mean(group[c]) for c in range(channels)]
+            normed = means if norm is None else layer_norm(means, *norm)
             queries.append([sum(query[o, c] * normed[c] for c in range(channels)) for o in range(len(query))])
             keys.append([sum(key[o, c] * normed[c] for c in range(channels)) for o in range(len(key))])
         heads = []

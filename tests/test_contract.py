@@ -66,6 +66,9 @@ CASES = {
         "32, 3, reduction=4, out_channels=16",
     ),
     "CGFF": Case(lambda **to: CGFF(32, num_heads=4, **to), ((4, 3, 32, 5, 5),), "32, num_heads=4"),
+    "CGFF without norm": Case(
+        lambda **to: CGFF(32, num_heads=4, norm=False, **to), ((4, 3, 32, 5, 5),), "32, num_heads=4, norm=False"
+    ),
     "GroupHeads": Case(
         lambda **to: GroupHeads(32, GROUPS, **to), ((4, 3, 32),), "32, sizes={'nose': 1, 'eyes': 3, 'chin': 1}"
     ),

@@ -79,7 +79,7 @@ def slow_maps(images, p):
     if "projection.weight" in p:
         grouped = reference.channel_linear(grouped, p["projection.weight"])
     linears = (p[f"cgff.{name}.weight"] for name in ("query", "key", "value", "output"))
-    fused = reference.cgff(grouped, (p["cgff.norm.weight"], p["cgff.norm.bias"], 1e-5), *linears, num_heads=2)
+    fused = reference.cgff(grouped, None, *linears, num_heads=2)
     return reference.group_heads(fused, p["heads.weight"], p["heads.bias"], GROUPS.sizes)
 
 

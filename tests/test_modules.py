@@ -69,7 +69,7 @@ def slow_wsgsa(x, p):
 
 def slow_cgff(num_heads):
     def slow(x, p):
-        norm = (p["norm.weight"], p["norm.bias"], 1e-5)
+        norm = (p["norm.weight"], p["norm.bias"], 1e-5) if "norm.weight" in p else None
         names = ("query.weight", "key.weight", "value.weight", "output.weight")
         return reference.cgff(x, norm, *(p[name] for name in names), num_heads=num_heads)
 
@@ -213,9 +213,10 @@ class TestWSGSA:
 
 class TestCGFF:
     @pytest.mark.parametrize(("num_heads", "key_channels"), [(1, None), (2, None), (2, 1), (1, 5)])
+    @pytest.mark.parametrize("norm", [True, False], ids=["norm", "no norm"])
     @pytest.mark.parametrize("space", SPACES)
-    def test_equals_the_loops(self, space, num_heads, key_channels, device):
-        cgff = grown(CGFF(4, num_heads=num_heads, key_channels=key_channels), device)
+    def test_equals_the_loops(self, space, norm, num_heads, key_channels, device):
+        cgff = grown(CGFF(4, num_heads=num_heads, key_channels=key_channels, norm=norm), device)
         x = torch.randn(2, 3, 4, *space, dtype=torch.float64)
         assert_same_with_gradients(cgff, cgff, slow_cgff(num_heads), x, device)
 

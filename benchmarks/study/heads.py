@@ -186,11 +186,10 @@ def faramtn(
     groups: AttributeGroups,
     *,
     fuse: bool = True,
-    norm: bool = True,
+    norm: bool = False,
     spatial: bool = True,
     wsgsa: str = "",
     views: int | None = None,
-    dropout: float = 0.0,
     **options: Any,
 ) -> nn.Module:
     """Build FARAMTN on the map, with parts left out or replaced."""
@@ -203,10 +202,8 @@ def faramtn(
         model.wsgsa = {"ungated": Ungated, "unshared": Unshared}[wsgsa](channels, len(groups), **common)
     if not fuse:
         model.cgff = nn.Identity()
-    elif not norm:
-        model.cgff.norm = nn.Identity()
-    if dropout:
-        model.cgff = nn.Sequential(model.cgff, nn.Dropout(dropout))
+    elif norm:
+        model.cgff.norm = nn.LayerNorm(WIDTH)
     return model
 
 

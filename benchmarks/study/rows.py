@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SEEDS = 10
-EPOCHS = 6
+EPOCHS = 4
 SEARCH_EPOCHS = 3
 BATCH = 64
-LEARNING_RATES = (0.006, 0.018, 0.054, 0.162)
+LEARNING_RATES = (0.002, 0.006, 0.018, 0.054, 0.162)
 WEIGHT_DECAYS = (0.01, 0.1)
 OURS = "faramtn"  # FARAMTN and DWSLoss as they come
 
@@ -58,11 +58,11 @@ ROWS = (
     _other("linear", "one linear layer", "linear"),
     _ours("wsgsa", "WSGSA, gates only", PARTS, spatial=False, fuse=False),
     _ours("wsgsa-cgff", "WSGSA, gates only + CGFF", PARTS, spatial=False),
-    _ours("wsgsa-cgff-dws", "WSGSA, gates only + CGFF + DWS", PARTS, {"rule": "dws"}, spatial=False),
+    _ours("wsgsa-cgff-dws", "WSGSA, gates only + CGFF + DWS", PARTS, {"rule": "dws"}, spatial=False, everywhere=False),
     _ours("spatial", "WSGSA with `spatial=True`", PARTS, fuse=False),
     _ours("spatial-cgff", "WSGSA with `spatial=True` + CGFF", PARTS),
     _ours(OURS, "**FARAMTN**: WSGSA with `spatial=True` + CGFF + DWS", PARTS, {"rule": "dws"}),
-    _other("linear-per-group", "a hidden layer for each group", "linear per group"),
+    _other("linear-per-group", "a hidden layer for each group", "linear per group", everywhere=False),
     _other("conv-per-group", "a convolution for each group", "conv per group"),
     _ours(
         "queries", "a query for each attribute: no gates, no groups", OTHERS, grouping="40", wsgsa="ungated", fuse=False
@@ -73,7 +73,7 @@ ROWS = (
     _ours("groups-1", "one group", GROUPINGS, {"rule": "dws"}, grouping="1", everywhere=False),
     _ours("groups-4", "4 groups of PS-MCNN", GROUPINGS, {"rule": "dws"}, grouping="4", everywhere=False),
     _ours("groups-9", "9 groups of MCNN", GROUPINGS, {"rule": "dws"}, grouping="9", everywhere=False),
-    _ours("groups-40", "a group for each attribute", GROUPINGS, {"rule": "dws"}, grouping="40"),
+    _ours("groups-40", "a group for each attribute", GROUPINGS, {"rule": "dws"}, grouping="40", everywhere=False),
     _ours("groups-random", "8 random groups", GROUPINGS, {"rule": "dws"}, grouping="random", everywhere=False),
     _ours(
         "groups-labels",
@@ -91,21 +91,27 @@ ROWS = (
     _rule("random", "random weights (Lin 2022)", rule="random"),
     Row("uw", "torchjd's UW (Kendall 2018)", WEIGHTING, loss="uw", everywhere=False),
     Row("famo", "torchjd's FAMO", WEIGHTING, loss="famo", everywhere=False),
-    Row("linear-pos-weight", "one linear layer, `pos_weight`", RARE, "linear", loss_options=EQUAL, balanced=True),
-    Row("pos-weight", "FARAMTN, `pos_weight`", RARE, balanced=True),
-    Row("asymmetric", "FARAMTN, timm's asymmetric loss", RARE, loss="asymmetric", everywhere=False),
-    _ours("positions-only", "positions without gates", fuse=False, wsgsa="ungated"),
-    _ours("unshared", "gates on a convolution for each group", wsgsa="unshared", spatial=False, everywhere=False),
-    _ours("views-4", "four queries a group, each for a quarter of the channels", loss={"rule": "dws"}, views=4),
-    _ours("no-norm", "CGFF without its norm", loss={"rule": "dws"}, norm=False, everywhere=False),
-    _ours(
-        "wide-keys",
-        "keys and queries as wide as the features",
-        loss={"rule": "dws"},
-        key_channels=256,
+    Row(
+        "linear-pos-weight",
+        "one linear layer, `pos_weight`",
+        RARE,
+        "linear",
+        loss_options=EQUAL,
+        balanced=True,
         everywhere=False,
     ),
-    _ours("dropout", "dropout 0.2 before the heads", loss={"rule": "dws"}, dropout=0.2, everywhere=False),
+    Row("pos-weight", "FARAMTN, `pos_weight`", RARE, balanced=True, everywhere=False),
+    Row("asymmetric", "FARAMTN, timm's asymmetric loss", RARE, loss="asymmetric", everywhere=False),
+    _ours("positions-only", "positions without gates", fuse=False, wsgsa="ungated", everywhere=False),
+    _ours("unshared", "gates on a convolution for each group", wsgsa="unshared", spatial=False, everywhere=False),
+    _ours(
+        "views-4",
+        "four queries a group, each for a quarter of the channels",
+        loss={"rule": "dws"},
+        views=4,
+        everywhere=False,
+    ),
+    _ours("norm", "CGFF with a norm before queries and keys", loss={"rule": "dws"}, norm=True, everywhere=False),
 )
 BY_NAME = {row.name: row for row in ROWS}
 

@@ -85,22 +85,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs = Runs(options.results or HERE / "results" / f"{options.data}.jsonl")
     rows = [BY_NAME[name] for name in options.rows] if options.rows else list(rows_of(options.data))
     with multiprocessing.get_context("spawn").Pool(options.processes, _start) as pool:
-        for jobs in (search(source, rows), None):
-            wanted = final(source, rows, runs, options) if jobs is None else jobs
-            open_jobs = [job for job in wanted if runs.lacks(job)]
-            for number, record in enumerate(pool.imap_unordered(do, open_jobs), 1):
+        for jobs in (
+            lambda: search(source, rows),
+            lambda: search_decay(source, rows, runs),
+            lambda: final(source, rows, runs, options),
+        ):
+            waiting = [job for job in jobs() if runs.lacks(job)]
+            for number, record in enumerate(pool.imap_unordered(do, waiting), 1):
                 runs.add(record)
-                print(f"{number}/{len(open_jobs)} {describe(record)}", flush=True)
+                print(f"{number}/{len(waiting)} {describe(record)}", flush=True)
 
 
 def search(source: Source, rows: Sequence[Row]) -> list[Job]:
-    """List the runs that choose learning rate and weight decay: the same for each row."""
+    """List the runs that choose a learning rate, the same for each row."""
+    return [_trial(source, row, rate, WEIGHT_DECAYS[0]) for row in rows for rate in LEARNING_RATES]
+
+
+def search_decay(source: Source, rows: Sequence[Row], runs: Runs) -> list[Job]:
+    """List the runs that try another weight decay at the best learning rate."""
     return [
-        Job(source, row.name, SEARCH_SEED, Settings(rate, decay, SEARCH_EPOCHS), "valid")
-        for row in rows
-        for rate in LEARNING_RATES
-        for decay in WEIGHT_DECAYS
+        _trial(source, row, runs.best(row.name)["learning_rate"], decay) for row in rows for decay in WEIGHT_DECAYS[1:]
     ]
+
+
+def _trial(source: Source, row: Row, rate: float, decay: float) -> Job:
+    return Job(source, row.name, SEARCH_SEED, Settings(rate, decay, SEARCH_EPOCHS), "valid")
 
 
 def final(source: Source, rows: Sequence[Row], runs: Runs, options: Any) -> list[Job]:

@@ -55,8 +55,8 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         True
 
     Source:
-        FAR-AMTN, Gao, Wang, Liu and Zhao 2025 (arXiv 2601.01537). Where a group looks, the projection, the narrow keys,
-        the fixed factor of two that makes up for the gates' one half, and the starting values are mtattn's.
+        FAR-AMTN, Gao, Wang, Liu and Zhao 2025 (arXiv 2601.01537). Where a group looks, the projection, the narrow keys
+        without a norm, the fixed factor of two for the gates' one half, and the starting values are mtattn's.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
             nn.init.orthogonal_(self.projection.weight)  # keeps the scale of what it carries
         fused = min(out_channels, fused_channels)
         head_keys = max(key_channels // max(num_heads, 1), 1) if key_channels < fused else None
-        self.cgff = CGFF(fused, num_heads=num_heads, key_channels=head_keys, dropout=dropout)
+        self.cgff = CGFF(fused, num_heads=num_heads, key_channels=head_keys, norm=False, dropout=dropout)
         self.heads = GroupHeads(fused, groups)
         self.config: dict[str, Any] = {
             "mtattn_version": version("mtattn"),
