@@ -43,19 +43,17 @@ def channel_gates(
 
 def position_weights(
     shared: Float[Tensor, "batch channel *space"],
-    queries: Float[Tensor, "group key"],
+    queries: Float[Tensor, "query key"],
     key_weight: Float[Tensor, "key channel"],
-) -> Float[Tensor, "batch group *space"]:
-    """Compute where each group looks: positive weights that average to 1 over the positions.
+) -> Float[Tensor, "batch query *space"]:
+    """Compute where each query looks: positive weights that average to 1 over the positions.
 
-    ``positions_g = S softmax_s(q_g . K(shared)[s] / sqrt(k))`` with S positions and k key channels.
-
-    Source:
-        mtattn's own extension of WSGSA; the paper's gates do not depend on the position.
+    ``positions_q = S softmax_s(q . K(shared)[s] / sqrt(k))`` with S positions and k key channels. A group has one query
+    or several, one after the other, each for its own equal part of the channels. mtattn's own extension of WSGSA.
     """
-    filters = queries @ key_weight / sqrt(queries.shape[1])  # q_g . K first: g rows instead of k at every position
+    filters = queries @ key_weight / sqrt(queries.shape[1])  # q . K first: a row a query instead of k at every position
     flat = rearrange(shared, "batch channel ... -> batch channel (...)")
-    scores = einsum(filters, flat, "group channel, batch channel space -> batch group space")
+    scores = einsum(filters, flat, "query channel, batch channel space -> batch query space")
     weights = scores.softmax(dim=-1) * scores.shape[-1]
     return weights.reshape(*weights.shape[:2], *shared.shape[2:])
 
@@ -63,21 +61,22 @@ def position_weights(
 def gate(
     shared: Float[Tensor, "batch channel *space"],
     gates: Float[Tensor, "batch group channel"],
-    positions: Float[Tensor, "batch group *space"] | None = None,
+    positions: Float[Tensor, "batch query *space"] | None = None,
 ) -> Float[Tensor, "batch group channel *space"]:
     """Give each group its own view of the shared features: gated by channel and, if asked, weighted by position."""
     grouped = gates.reshape(*gates.shape, *[1] * (shared.ndim - 2)) * shared.unsqueeze(1)
-    return grouped if positions is None else grouped * positions.unsqueeze(2)
+    if positions is None:
+        return grouped
+    looking = positions.unflatten(1, (gates.shape[1], -1)).unsqueeze(3)
+    return (grouped.unflatten(2, (looking.shape[2], -1)) * looking).flatten(2, 3)
 
 
 def gate_mean(
     shared: Float[Tensor, "batch channel *space"],
     gates: Float[Tensor, "batch group channel"],
-    positions: Float[Tensor, "batch group *space"] | None = None,
+    positions: Float[Tensor, "batch query *space"] | None = None,
 ) -> Float[Tensor, "batch group channel"]:
-    """Compute ``gate(shared, gates, positions)`` averaged over space without ever building it.
-
-    A gate does not depend on the position, so it can be taken out of the mean; this is exact.
+    """Compute ``gate(shared, gates, positions)`` averaged over space, exactly and without ever building it.
 
     Example:
         >>> shared, gates = torch.randn(2, 64, 7, 7), torch.rand(2, 3, 64)
@@ -90,9 +89,10 @@ def gate_mean(
     """
     if positions is None:
         return gates * reduce(shared, "batch channel ... -> batch 1 channel", "mean")
-    flat = rearrange(shared, "batch channel ... -> batch channel (...)")
-    shares = rearrange(positions, "batch group ... -> batch group (...)") / prod(shared.shape[2:])
-    return gates * einsum(shares, flat, "batch group space, batch channel space -> batch group channel")
+    shares = rearrange(positions / prod(shared.shape[2:]), "b (g head) ... -> b g head (...)", g=gates.shape[1])
+    parts = rearrange(shared, "b (head channel) ... -> b head channel (...)", head=shares.shape[2])
+    means = einsum(shares, parts, "b group head space, b head channel space -> b group head channel")
+    return gates * means.flatten(2)
 
 
 def channel_linear(

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtattn import functional
+from mtattn._checks import check_divides, check_positive, check_size
 from mtattn.groups import AttributeGroups
 
 
@@ -24,12 +25,13 @@ class WSGSA(nn.Module):
         shared: The module f of all groups: ``(b, channels, *s)`` to ``(b, out_channels, *s2)``; None is the identity.
         out_channels: Channels that ``shared`` returns; None means as many as it gets.
         spatial: Whether each group also weighs the positions. A new module weighs them all alike.
+        num_heads: How many queries a group has; each weighs the positions for its own part of the output channels.
         key_channels: Width of the keys and queries that weigh the positions.
         device: Device of the parameters.
         dtype: Type of the parameters.
 
     Raises:
-        ValueError: A size is not positive, or ``reduction`` does not divide ``channels``.
+        ValueError: A size is not positive, or ``reduction`` or ``num_heads`` does not divide its channels.
 
     Example:
         >>> wsgsa = WSGSA(64, num_groups=8)
@@ -52,6 +54,7 @@ class WSGSA(nn.Module):
         shared: nn.Module | None = None,
         out_channels: int | None = None,
         spatial: bool = False,
+        num_heads: int = 1,
         key_channels: int = 64,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -59,15 +62,16 @@ class WSGSA(nn.Module):
         super().__init__()
         out_channels = channels if out_channels is None else out_channels
         sizes = {"channels": channels, "num_groups": num_groups, "reduction": reduction, "out_channels": out_channels}
-        _check_positive("WSGSA", **sizes, key_channels=key_channels)
-        _check_divides("WSGSA", divisor="reduction", value=reduction, channels=channels)
+        check_positive("WSGSA", **sizes, num_heads=num_heads, key_channels=key_channels)
+        check_divides("WSGSA", divisor="reduction", value=reduction, channels=channels)
+        check_divides("WSGSA", divisor="num_heads", value=num_heads, out_channels=out_channels)
         if shared is None and out_channels != channels:
             raise ValueError(
                 f"WSGSA: without a shared module out_channels equals channels, "
                 f"got channels={channels} and out_channels={out_channels}; pass shared=."
             )
         self.channels, self.num_groups, self.out_channels = channels, num_groups, out_channels
-        self.reduction, self.spatial, self.key_channels = reduction, spatial, key_channels
+        self.reduction, self.spatial, self.num_heads, self.key_channels = reduction, spatial, num_heads, key_channels
         self.shared = nn.Identity() if shared is None else shared
 
         def parameter(*shape: int) -> nn.Parameter:
@@ -78,7 +82,7 @@ class WSGSA(nn.Module):
         self.down_bias = parameter(num_groups, reduced)
         self.up_weight = parameter(num_groups, out_channels, reduced)
         self.up_bias = parameter(num_groups, out_channels)
-        self.queries = parameter(num_groups, key_channels) if spatial else None
+        self.queries = parameter(num_groups, num_heads * key_channels) if spatial else None
         self.key_weight = parameter(key_channels, out_channels) if spatial else None
         self.reset_parameters()
 
@@ -103,7 +107,9 @@ class WSGSA(nn.Module):
         """Compute how much each group looks at each position of f(x); averages to 1, all ones without ``spatial``."""
         shared = self._share(x)
         positions = self._positions(shared)
-        return shared.new_ones(shared.shape[0], self.num_groups, *shared.shape[2:]) if positions is None else positions
+        if positions is None:
+            return shared.new_ones(shared.shape[0], self.num_groups, *shared.shape[2:])
+        return reduce(positions, "batch (group head) ... -> batch group ...", "mean", group=self.num_groups)
 
     def forward(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch group out *new_space"]:
         """Compute the features of each group at every position of f(x)."""
@@ -122,25 +128,25 @@ class WSGSA(nn.Module):
 
     def extra_repr(self) -> str:  # noqa: D102
         sizes = f"{self.channels}, {self.num_groups}, reduction={self.reduction}, out_channels={self.out_channels}"
-        return f"{sizes}, spatial=True, key_channels={self.key_channels}" if self.spatial else sizes
+        return sizes + f", spatial=True, num_heads={self.num_heads}, key_channels={self.key_channels}" * self.spatial
 
     def _mean(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel"]:
-        _check_size("WSGSA", "channels", expected=self.channels, got=x.shape[1])
+        check_size("WSGSA", "channels", expected=self.channels, got=x.shape[1])
         return reduce(x, "batch channel ... -> batch channel", "mean")
 
     def _gates(self, mean: Float[Tensor, "batch channel"]) -> Float[Tensor, "batch group out"]:
         return functional.channel_gates(mean, self.down_weight, self.down_bias, self.up_weight, self.up_bias)
 
     def _share(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch out *new_space"]:
-        _check_size("WSGSA", "channels", expected=self.channels, got=x.shape[1])
+        check_size("WSGSA", "channels", expected=self.channels, got=x.shape[1])
         shared: Tensor = self.shared(x)
-        _check_size("WSGSA", "out_channels from its shared module", expected=self.out_channels, got=shared.shape[1])
+        check_size("WSGSA", "out_channels from its shared module", expected=self.out_channels, got=shared.shape[1])
         return shared
 
-    def _positions(self, shared: Float[Tensor, "batch out *space"]) -> Float[Tensor, "batch group *space"] | None:
+    def _positions(self, shared: Float[Tensor, "batch out *space"]) -> Float[Tensor, "batch query *space"] | None:
         if self.queries is None or self.key_weight is None:
             return None
-        return functional.position_weights(shared, self.queries, self.key_weight)
+        return functional.position_weights(shared, self.queries.reshape(-1, self.key_channels), self.key_weight)
 
 
 class CGFF(nn.Module):
@@ -185,10 +191,10 @@ class CGFF(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        _check_positive("CGFF", channels=channels, num_heads=num_heads)
-        _check_divides("CGFF", divisor="num_heads", value=num_heads, channels=channels)
+        check_positive("CGFF", channels=channels, num_heads=num_heads)
+        check_divides("CGFF", divisor="num_heads", value=num_heads, channels=channels)
         key_channels = channels // num_heads if key_channels is None else key_channels
-        _check_positive("CGFF", key_channels=key_channels)
+        check_positive("CGFF", key_channels=key_channels)
         if not 0 <= dropout < 1:
             raise ValueError(f"CGFF: dropout is a probability in [0, 1), got {dropout}.")
         self.channels, self.num_heads, self.key_channels = channels, num_heads, key_channels
@@ -220,11 +226,10 @@ class CGFF(nn.Module):
 
     def extra_repr(self) -> str:  # noqa: D102
         narrow = self.num_heads * self.key_channels != self.channels
-        keys = f", key_channels={self.key_channels}" * narrow + ", norm=False" * isinstance(self.norm, nn.Identity)
-        return f"{self.channels}, num_heads={self.num_heads}{keys}"
+        return f"{self.channels}, num_heads={self.num_heads}" + f", key_channels={self.key_channels}" * narrow
 
     def _affinity(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch head group group"]:
-        _check_size("CGFF", "channels", expected=self.channels, got=x.shape[2])
+        check_size("CGFF", "channels", expected=self.channels, got=x.shape[2])
         descriptors = self.norm(reduce(x, "batch group channel ... -> batch group channel", "mean"))
         return functional.group_affinity(self.query(descriptors), self.key(descriptors), self.num_heads)
 
@@ -259,7 +264,7 @@ class GroupHeads(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        _check_positive("GroupHeads", channels=channels)
+        check_positive("GroupHeads", channels=channels)
         self.channels, self.groups = channels, groups
         num_attributes = len(groups.attributes)
         self.weight = nn.Parameter(torch.empty(num_attributes, channels, device=device, dtype=dtype))
@@ -276,25 +281,9 @@ class GroupHeads(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch attribute *space"]:
         """Compute the logits in attribute order; for features with spatial axes, the map whose mean is the logit."""
-        _check_size("GroupHeads", "groups", expected=len(self.groups), got=x.shape[1])
-        _check_size("GroupHeads", "channels", expected=self.channels, got=x.shape[2])
+        check_size("GroupHeads", "groups", expected=len(self.groups), got=x.shape[1])
+        check_size("GroupHeads", "channels", expected=self.channels, got=x.shape[2])
         return functional.group_logits(x, self.weight, self.bias, self.group_of)
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"{self.channels}, sizes={dict(zip(self.groups, self.groups.sizes, strict=True))}"
-
-
-def _check_positive(owner: str, **sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{owner}: {name} must be at least 1, got {size}.")
-
-
-def _check_divides(owner: str, *, divisor: str, value: int, channels: int) -> None:
-    if channels % value:
-        raise ValueError(f"{owner}: {divisor} must divide channels, got channels={channels} and {divisor}={value}.")
-
-
-def _check_size(owner: str, what: str, *, expected: int, got: int) -> None:
-    if got != expected:
-        raise ValueError(f"{owner}: expects {expected} {what}, got {got}.")

@@ -47,7 +47,7 @@ def channel_gates(x, down_weight, down_bias, up_weight, up_bias):
 
 
 def position_weights(shared, queries, key_weight):
-    """Alpha = S softmax_s(q_g . K(f(X))[s] / sqrt(k)) for shared features f(X) (b, c, *s)."""
+    """Alpha = S softmax_s(q . K(f(X))[s] / sqrt(k)) for shared features f(X) (b, c, *s) and each query q."""
     num_groups, width = queries.shape
     space = shared.shape[2:]
     weights = torch.empty(len(shared), num_groups, *space, dtype=shared.dtype)
@@ -67,12 +67,13 @@ def position_weights(shared, queries, key_weight):
 
 
 def wsgsa(shared, gates, positions=None):
-    """X' = Psi[b,g,c] alpha[b,g,s] f(X)[b,c,s]; no positions means that alpha is one."""
+    """X' = Psi[b,g,c] alpha[b,g,n,s] f(X)[b,c,s], channel c in part n of several; no positions means alpha is one."""
     entries = {}
     space = shared.shape[2:]
     batch, num_groups, channels = gates.shape
     for b, g, c, s in product(range(batch), range(num_groups), range(channels), places(space)):
-        alpha = 1 if positions is None else positions[(b, g, *s)]
+        heads = 1 if positions is None else positions.shape[1] // num_groups
+        alpha = 1 if positions is None else positions[(b, g * heads + c * heads // channels, *s)]
         entries[b, g, c, *s] = gates[b, g, c] * alpha * shared[(b, c, *s)]
     return _filled(torch.empty(batch, num_groups, channels, *space, dtype=shared.dtype), entries)
 

@@ -58,7 +58,7 @@ CASES = {
     "WSGSA spatial": Case(
         lambda **to: WSGSA(32, 3, reduction=4, spatial=True, key_channels=8, **to),
         ((4, 32, 5, 5),),
-        "spatial=True, key_channels=8",
+        "spatial=True, num_heads=1, key_channels=8",
     ),
     "WSGSA shared": Case(
         lambda **to: WSGSA(32, 3, reduction=4, shared=nn.Conv2d(32, 16, 3, **to), out_channels=16, **to),
@@ -67,7 +67,7 @@ CASES = {
     ),
     "CGFF": Case(lambda **to: CGFF(32, num_heads=4, **to), ((4, 3, 32, 5, 5),), "32, num_heads=4"),
     "CGFF without norm": Case(
-        lambda **to: CGFF(32, num_heads=4, norm=False, **to), ((4, 3, 32, 5, 5),), "32, num_heads=4, norm=False"
+        lambda **to: CGFF(32, num_heads=4, norm=False, **to), ((4, 3, 32, 5, 5),), "32, num_heads=4"
     ),
     "GroupHeads": Case(
         lambda **to: GroupHeads(32, GROUPS, **to), ((4, 3, 32),), "32, sizes={'nose': 1, 'eyes': 3, 'chin': 1}"

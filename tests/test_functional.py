@@ -57,16 +57,16 @@ def test_position_weights_equal_the_loops(space, device):
 
 
 @pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize("spatial", [False, True], ids=["plain", "spatial"])
-def test_gated_features_equal_the_loops(space, spatial, device):
-    inputs = [numbers(2, 3, *space), numbers(2, 4, 3), *([numbers(2, 4, *space)] if spatial else [])]
+@pytest.mark.parametrize("num_queries", [0, 1, 3], ids=["plain", "a query", "three queries"])
+def test_gated_features_equal_the_loops(space, num_queries, device):
+    inputs = [numbers(2, 6, *space), numbers(2, 4, 6), *([numbers(2, 4 * num_queries, *space)] if num_queries else [])]
     assert_same_with_gradients(functional.gate, reference.wsgsa, inputs, device)
 
 
 @pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize("spatial", [False, True], ids=["plain", "spatial"])
-def test_the_mean_of_gated_features_equals_the_loops(space, spatial, device):
-    inputs = [numbers(2, 3, *space), numbers(2, 4, 3), *([numbers(2, 4, *space)] if spatial else [])]
+@pytest.mark.parametrize("num_queries", [0, 1, 3], ids=["plain", "a query", "three queries"])
+def test_the_mean_of_gated_features_equals_the_loops(space, num_queries, device):
+    inputs = [numbers(2, 6, *space), numbers(2, 4, 6), *([numbers(2, 4 * num_queries, *space)] if num_queries else [])]
 
     def slow(*arguments):
         return reference.pooled(reference.wsgsa(*arguments))

@@ -103,7 +103,9 @@ def test_a_gate_that_is_off_is_the_average_gate_and_a_deaf_group_hears_nothing(c
     features = model.trunk(images)
     gates = model.wsgsa.gates(features)
     gates[:, 0] = gates.mean(1)
-    grouped = functional.gate_mean(model.wsgsa.shared(features), gates, model.wsgsa.positions(features))
+    grouped = functional.gate_mean(
+        model.wsgsa.shared(features), gates, model.wsgsa._positions(model.wsgsa.shared(features))
+    )
     grouped = functional.channel_linear(2 * grouped, model.projection.weight)
     fused = model.cgff(grouped)
     fused[:, 1] = grouped[:, 1]

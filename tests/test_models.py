@@ -74,7 +74,10 @@ def slow_maps(images, p):
     x = nn.functional.conv2d(images, p["trunk.weight"], p["trunk.bias"], stride=2)
     gates = reference.channel_gates(x, *(p[f"wsgsa.{n}"] for n in ("down_weight", "down_bias", "up_weight", "up_bias")))
     spatial = "wsgsa.queries" in p
-    positions = reference.position_weights(x, p["wsgsa.queries"], p["wsgsa.key_weight"]) if spatial else None
+    positions = None
+    if spatial:
+        queries = p["wsgsa.queries"].reshape(-1, len(p["wsgsa.key_weight"]))
+        positions = reference.position_weights(x, queries, p["wsgsa.key_weight"])
     grouped = 2 * reference.wsgsa(x, gates, positions)
     if "projection.weight" in p:
         grouped = reference.channel_linear(grouped, p["projection.weight"])
@@ -263,7 +266,9 @@ class TestBackbones:
 
     def test_each_group_learns_where_to_look_by_default(self):
         model = FARAMTN(nn.Identity(), 16, GROUPS)
-        assert model.wsgsa.queries.shape == (len(GROUPS), 64)
+        assert model.wsgsa.queries.shape == (len(GROUPS), 8 * 64)  # as many queries as CGFF has heads
+        assert FARAMTN(nn.Identity(), 16, GROUPS, num_heads=2).wsgsa.num_heads == 2
+        assert FARAMTN(nn.Identity(), 36, GROUPS, num_heads=8, fused_channels=32).wsgsa.num_heads == 4
         assert model.config["spatial"] is True
         assert WSGSA(16, len(GROUPS)).queries is None  # the module alone is as the paper tells it
 

@@ -60,7 +60,9 @@ def slow_share(x, p):
 
 def slow_positions(x, p):
     shared = slow_share(x, p)
-    return reference.position_weights(shared, p["queries"], p["key_weight"]) if "queries" in p else None
+    if "queries" not in p:
+        return None
+    return reference.position_weights(shared, p["queries"].reshape(-1, len(p["key_weight"])), p["key_weight"])
 
 
 def slow_wsgsa(x, p):
@@ -106,10 +108,25 @@ class TestWSGSA:
         wsgsa = grown(WSGSA(4, 3, reduction=2), device)
         assert_same_with_gradients(wsgsa, wsgsa.gates, slow_gates, torch.randn(2, 4, 3, dtype=torch.float64), device)
 
-    def test_positions_equal_the_loops(self, device):
-        wsgsa = grown(WSGSA(4, 3, reduction=2, spatial=True, key_channels=5), device)
+    @pytest.mark.parametrize("num_heads", [1, 2])
+    def test_positions_equal_the_loops_averaged_over_heads(self, num_heads, device):
+        wsgsa = grown(WSGSA(4, 3, reduction=2, spatial=True, num_heads=num_heads, key_channels=5), device)
         x = torch.randn(2, 4, 2, 3, dtype=torch.float64)
-        assert_same_with_gradients(wsgsa, wsgsa.positions, slow_positions, x, device)
+
+        def slow(x, p):
+            return slow_positions(x, p).unflatten(1, (3, num_heads)).mean(2)
+
+        assert_same_with_gradients(wsgsa, wsgsa.positions, slow, x, device)
+
+    @pytest.mark.parametrize("pooled", [False, True], ids=["dense", "pooled"])
+    def test_several_queries_equal_the_loops(self, pooled, device):
+        wsgsa = grown(WSGSA(4, 3, reduction=2, spatial=True, num_heads=2, key_channels=5), device)
+        x = torch.randn(2, 4, 2, 3, dtype=torch.float64)
+
+        def slow(x, p):
+            return reference.pooled(slow_wsgsa(x, p)) if pooled else slow_wsgsa(x, p)
+
+        assert_same_with_gradients(wsgsa, wsgsa.pooled if pooled else wsgsa, slow, x, device)
 
     @SPATIAL
     @pytest.mark.parametrize("pooled", [False, True], ids=["dense", "pooled"])
@@ -182,6 +199,12 @@ class TestWSGSA:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
+            pytest.param({"num_heads": 0}, "WSGSA: num_heads must be at least 1, got 0", id="no query"),
+            pytest.param(
+                {"num_heads": 7},
+                "WSGSA: num_heads must divide out_channels, got out_channels=64 and num_heads=7",
+                id="heads",
+            ),
             pytest.param(
                 {"channels": 60},
                 "WSGSA: reduction must divide channels, got channels=60 and reduction=16",

@@ -64,7 +64,7 @@ def grown(module):
 
 
 def small_wsgsa(num_groups, spatial, *, shared=None):
-    return grown(WSGSA(8, num_groups, reduction=4, shared=shared, spatial=spatial, key_channels=4))
+    return grown(WSGSA(8, num_groups, reduction=4, shared=shared, spatial=spatial, num_heads=2, key_channels=4))
 
 
 def small_model(groups, *, spatial=False, narrow=True, num_heads=2):

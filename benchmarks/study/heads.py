@@ -10,11 +10,11 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from einops import einsum, rearrange, reduce
+from einops import rearrange, reduce
 from timm.layers.ml_decoder import MLDecoder, TransformerDecoderLayerOptimal
 from torch import Tensor, nn
 
-from mtattn import FARAMTN, WSGSA, AttributeGroups, GroupHeads, functional
+from mtattn import FARAMTN, WSGSA, AttributeGroups, GroupHeads
 
 WIDTH = 256
 Shape = tuple[int, int]  # channels, and positions a side
@@ -165,22 +165,6 @@ class Unshared(WSGSA):
         return self.gates(x) * reduce(self.shared(x), "b (g c) h w -> b g c", "mean", g=self.num_groups)
 
 
-class SeveralViews(WSGSA):
-    """WSGSA in which each group has several queries; each weighs the positions for its own part of the channels."""
-
-    def __init__(self, channels: int, num_groups: int, *, views: int, **options: Any) -> None:
-        super().__init__(channels, num_groups, **options | {"spatial": True})
-        self.views = views
-        self.queries = nn.Parameter(torch.zeros(num_groups * views, self.key_channels))
-
-    def pooled(self, x: Tensor) -> Tensor:
-        gates, shared = self.gates(x), self.shared(x)
-        positions = functional.position_weights(shared, self.queries, self.key_weight)
-        shares = rearrange(positions, "b (g v) h w -> b g v (h w)", v=self.views) / positions[0, 0].numel()
-        parts = rearrange(shared, "b (v c) h w -> b v c (h w)", v=self.views)
-        return gates * einsum(shares, parts, "b g v s, b v c s -> b g v c").flatten(2)
-
-
 def faramtn(
     shape: Shape,
     groups: AttributeGroups,
@@ -189,17 +173,18 @@ def faramtn(
     norm: bool = False,
     spatial: bool = True,
     wsgsa: str = "",
-    views: int | None = None,
+    queries: int = 1,
     **options: Any,
 ) -> nn.Module:
-    """Build FARAMTN on the map, with parts left out or replaced."""
+    """Build FARAMTN on the map, with parts left out or replaced; it has one query a group unless said otherwise."""
     channels, _ = shape
     common: dict[str, Any] = {"shared": convolution(channels), "out_channels": WIDTH, "spatial": spatial}
     model = FARAMTN(nn.Identity(), channels, groups, **common, **options)
-    if views is not None:
-        model.wsgsa = SeveralViews(channels, len(groups), views=views, **common)
-    elif wsgsa:
+    if wsgsa:
         model.wsgsa = {"ungated": Ungated, "unshared": Unshared}[wsgsa](channels, len(groups), **common)
+    elif spatial:
+        model.wsgsa.num_heads = queries
+        model.wsgsa.queries = nn.Parameter(torch.zeros(len(groups), queries * model.wsgsa.key_channels))
     if not fuse:
         model.cgff = nn.Identity()
     elif norm:

@@ -12,7 +12,7 @@ import texts
 from compare import Difference, holm, paired
 from figures import draw_differences, draw_tasks
 from results import SCORES, SETS, STEPS, Results
-from rows import BY_NAME, OURS, RARE, ROWS, WEIGHTING
+from rows import BY_NAME, GROUPINGS, OTHERS, OURS, RARE, ROWS, WEIGHTING
 from words import marked, percent, plain_title, points, rule_title
 
 HERE = Path(__file__).parent
@@ -34,7 +34,7 @@ def main() -> None:
 
 def read() -> dict[str, Results]:
     """Read all that there is."""
-    names = (*SETS, "lfwa-finetuned")
+    names = (*SETS, "lfwa-longer", "lfwa-finetuned")
     return {name: Results.read(HERE / "results" / f"{name}.jsonl") for name in names}
 
 
@@ -60,7 +60,8 @@ def page(results: Mapping[str, Results]) -> str:
         "",
         texts.OTHER_SETS,
         *other_sets(results),
-        *fine_tuned(results["lfwa-finetuned"]),
+        *shorter(results["lfwa-longer"], "Trained longer", texts.LONGER),
+        *shorter(results["lfwa-finetuned"], "Fine-tuned whole", texts.FINE_TUNED),
         *tasks(Results.read(HERE / "results" / "tasks.jsonl")),
         *costs(),
         *literature(results),
@@ -91,7 +92,12 @@ def answer(lfwa: Results, found: Mapping[Any, Difference]) -> Iterable[str]:
     yield "- `pos_weight` is another question: it buys balanced accuracy with accuracy, for any model, see"
     yield "  [Rare attributes](#rare-attributes)."
     for _, a, b in STEPS:
-        if (a, b) in {("spatial", "spatial-cgff"), ("spatial-cgff", OURS), ("wsgsa", "spatial"), ("linear", "wsgsa")}:
+        if (a, b) in {
+            ("spatial", "spatial-cgff"),
+            ("spatial-cgff", "one-query"),
+            ("wsgsa", "spatial"),
+            ("linear", "wsgsa"),
+        }:
             what = next(text for text, *pair in STEPS if pair == [a, b])
             accuracy, precision = found[a, b, "accuracy"], found[a, b, "average_precision"]
             yield f"- **{what[0].upper() + what[1:]}**: accuracy {points(accuracy)}, {accuracy.words};"
@@ -123,9 +129,12 @@ def tables(lfwa: Results, found: Mapping[Any, Difference], section: str) -> Iter
     names = lfwa.rows(section)
     yield f"### {section}"
     yield ""
+    if section in {GROUPINGS, WEIGHTING}:
+        yield texts.ONE_QUERY
     if section == WEIGHTING:
         yield texts.WEIGHTING_NOTE
-    names = names if OURS in names else [*names, OURS]
+    if OURS not in names:
+        names = [*names, *(["one-query"] if "one-query" in lfwa.runs and section != OTHERS else []), OURS]
     yield (
         "| row | accuracy | balanced | AP | calibration error | worst group | spread | parameters "
         "| FARAMTN's accuracy minus this | FARAMTN's balanced accuracy minus this |"
@@ -165,14 +174,14 @@ def other_sets(results: Mapping[str, Results]) -> Iterable[str]:
     yield ""
 
 
-def fine_tuned(results: Results) -> Iterable[str]:
-    """Write the smaller table in which the trunk was trained too."""
+def shorter(results: Results, title: str, text: str) -> Iterable[str]:
+    """Write a table of fewer rows, trained in another way."""
     if not results.runs:
         return
     found = results.comparisons()
-    yield "## Fine-tuned whole"
+    yield f"## {title}"
     yield ""
-    yield texts.FINE_TUNED.format(seeds=results.seeds, epochs=next(iter(results.runs[OURS].values()))["epochs"])
+    yield text.format(seeds=results.seeds, epochs=next(iter(results.runs[OURS].values()))["epochs"])
     yield "| row | accuracy | balanced | AP | FARAMTN's accuracy minus this | balanced accuracy | AP |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     for name in results.rows():

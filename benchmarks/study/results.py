@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from compare import Difference, holm, paired
 from rows import OURS, ROWS
 
@@ -25,7 +26,8 @@ STEPS = (  # what is added, from which row to which
     ("`spatial=True`, to the gates", "wsgsa", "spatial"),
     ("the gates, to `spatial=True`", "positions-only", "spatial"),
     ("CGFF, to `spatial=True`", "spatial", "spatial-cgff"),
-    ("DWS, to all the rest", "spatial-cgff", OURS),
+    ("DWS, to `spatial=True` and CGFF", "spatial-cgff", "one-query"),
+    ("eight queries a group in place of one", "one-query", OURS),
 )
 
 
@@ -41,6 +43,8 @@ class Results:
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
             record = json.loads(line)
             if record["split"] == "test":
+                if "group_losses" in record:
+                    record["spread"] = spread(np.array(record["group_losses"]))
                 runs[record["row"]][record["seed"]] = record
         return cls(dict(runs))
 
@@ -68,3 +72,15 @@ class Results:
         pairs = [(name, OURS) for name in self.rows() if name != OURS]
         steps = [(a, b) for _, a, b in STEPS if a in self.runs and b in self.runs and (a, b) not in pairs]
         return self.against(pairs + steps)
+
+
+def spread(losses: np.ndarray) -> float:
+    """Measure how unevenly the groups converge, from their mean losses (period, group).
+
+    At the moment when the first group has made 90 % of its progress, from its first loss to its lowest, each group has
+    a fraction of its first loss left; this is the standard deviation of these fractions over the groups.
+    """
+    lowest = losses.min(0)
+    to_go = (losses - lowest) / np.maximum(losses[0] - lowest, 1e-9)
+    moment = int(np.argmax(to_go.min(1) <= 0.1))
+    return float((losses[moment] / losses[0]).std())

@@ -31,10 +31,10 @@ class Row:
 
 
 PARTS, OTHERS, GROUPINGS, WEIGHTING, RARE, VARIANTS = (
-    "Part by part",
+    "FARAMTN's parts",
     "What people use in its place",
     "Groups",
-    "Weighting the groups, on the same model",
+    "Weighting the groups",
     "Rare attributes",
     "Variants of the parts",
 )
@@ -61,7 +61,8 @@ ROWS = (
     _ours("wsgsa-cgff-dws", "WSGSA, gates only + CGFF + DWS", PARTS, {"rule": "dws"}, spatial=False, everywhere=False),
     _ours("spatial", "WSGSA with `spatial=True`", PARTS, fuse=False),
     _ours("spatial-cgff", "WSGSA with `spatial=True` + CGFF", PARTS),
-    _ours(OURS, "**FARAMTN**: WSGSA with `spatial=True` + CGFF + DWS", PARTS, {"rule": "dws"}),
+    _ours("one-query", "WSGSA with `spatial=True` + CGFF + DWS", PARTS, {"rule": "dws"}),
+    _ours(OURS, "**FARAMTN**: the same with eight queries a group", PARTS, {"rule": "dws"}, queries=8),
     _other("linear-per-group", "a hidden layer for each group", "linear per group", everywhere=False),
     _other("conv-per-group", "a convolution for each group", "conv per group"),
     _ours(
@@ -104,13 +105,6 @@ ROWS = (
     Row("asymmetric", "FARAMTN, timm's asymmetric loss", RARE, loss="asymmetric", everywhere=False),
     _ours("positions-only", "positions without gates", fuse=False, wsgsa="ungated", everywhere=False),
     _ours("unshared", "gates on a convolution for each group", wsgsa="unshared", spatial=False, everywhere=False),
-    _ours(
-        "views-4",
-        "four queries a group, each for a quarter of the channels",
-        loss={"rule": "dws"},
-        views=4,
-        everywhere=False,
-    ),
     _ours("norm", "CGFF with a norm before queries and keys", loss={"rule": "dws"}, norm=True, everywhere=False),
 )
 BY_NAME = {row.name: row for row in ROWS}

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from results import spread
 from run import HERE, Runs
 from torch import Tensor, nn
 from torchjd.scalarization import FAMO, UW
-from training import spread
 
 from mtattn import DynamicWeighting
 from mtattn.training.loop import warmup_then_cosine
@@ -126,14 +126,14 @@ def main() -> None:
     runs = Runs(options.results)
     rows = [(name, optimizer) for optimizer in RATES for name in RULES]
     with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
-        jobs = [(*row, SEARCH_SEED + i, rate, "valid") for row in rows for rate in RATES[row[1]] for i in range(3)]
+        jobs = [(*row, SEARCH_SEED + i, rate, "valid") for row in rows for rate in RATES[row[1]] for i in range(2)]
         _do(pool, runs, jobs)
         jobs = [(*row, seed, best_rate(runs, *row), "test") for row in rows for seed in range(SEEDS)]
         _do(pool, runs, jobs)
 
 
 def best_rate(runs: Runs, name: str, optimizer: str) -> float:
-    """Choose the learning rate with the least loss left on validation, in the mean over three seeds."""
+    """Choose the learning rate with the least loss left on validation, in the mean over two seeds."""
     tried: dict[float, list[float]] = {}
     for record in runs.done:
         if record["row"] == f"{name}, {optimizer}" and record["split"] == "valid":

@@ -99,18 +99,6 @@ def fit(
     return torch.stack(noted).numpy()
 
 
-def spread(losses: np.ndarray) -> float:
-    """Measure how unevenly the groups converge, from their mean losses (period, group).
-
-    At the moment when the first group has made 90 % of its progress, from its first loss to its lowest, each group has
-    a fraction of its first loss left; this is the standard deviation of these fractions over the groups.
-    """
-    lowest = losses.min(0)
-    to_go = (losses - lowest) / np.maximum(losses[0] - lowest, 1e-9)
-    moment = int(np.argmax(to_go.min(1) <= 0.1))
-    return float((losses[moment] / losses[0]).std())
-
-
 @torch.no_grad()
 def score(model: nn.Module, features: Features, split: str, groups: AttributeGroups, rates: Tensor) -> dict[str, float]:
     """Score the model on a split; the worst group is that of the default groups, whatever the row's are."""

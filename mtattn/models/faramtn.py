@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from math import gcd
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         out_channels: Channels that ``shared`` returns; None means as many as it gets.
         reduction: The gates' hidden layer has ``channels / reduction`` units.
         fused_channels: Channels of each group in CGFF and heads; where f has more, a linear layer brings them down.
-        num_heads: Attention heads of CGFF.
+        num_heads: Attention heads of CGFF, and queries with which a group looks; of these fewer where ``out_channels``
+            cannot be parted into as many.
         dropout: Dropout on CGFF's affinity while training, in [0, 1).
         spatial: Whether each group also learns where to look; without it, only which channels to take.
         key_channels: Width of the queries and keys of CGFF, all heads together and at most as wide as its channels, and
@@ -79,7 +81,8 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         self.groups, self.trunk = groups, trunk
         self._frozen = False
         gating: dict[str, Any] = {"reduction": reduction, "spatial": spatial, "key_channels": key_channels}
-        self.wsgsa = WSGSA(channels, len(groups), shared=shared, out_channels=out_channels, **gating)
+        looks = gcd(max(num_heads, 1), out_channels)
+        self.wsgsa = WSGSA(channels, len(groups), shared=shared, out_channels=out_channels, num_heads=looks, **gating)
         narrow = out_channels > fused_channels
         self.projection = nn.Linear(out_channels, fused_channels, bias=False) if narrow else None
         if self.projection is not None:
