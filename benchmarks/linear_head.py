@@ -23,16 +23,18 @@ parser.add_argument("root", type=Path)
 parser.add_argument("--output", type=Path, required=True, help="a new folder; metrics.json is written there")
 parser.add_argument("--backbone", default="resnet18.layer3", help="resnet18.layer3: cut as the recipes cut it")
 parser.add_argument("--backbone-weights", type=Path)
+parser.add_argument("--pretrained", action="store_true", help="fetch timm's pretrained weights of the backbone")
 parser.add_argument("--image-size", type=int, default=64)
 parser.add_argument("--epochs", type=int, default=12)
 parser.add_argument("--learning-rate", type=float, default=2e-3)
 parser.add_argument("--trunk-factor", type=float, default=1.0)
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--workers", type=int, default=1)
+parser.add_argument("--mixed-precision", default="no", choices=["no", "bf16", "fp16"])
 
 
-def build(name: str, num_attributes: int, weights: Path | None) -> torch.nn.Module:
-    model = timm.create_model(name.partition(".")[0], num_classes=0)
+def build(name: str, num_attributes: int, weights: Path | None, *, pretrained: bool = False) -> torch.nn.Module:
+    model = timm.create_model(name.partition(".")[0], pretrained=pretrained, num_classes=0)
     if weights is not None:
         load_backbone_weights(model, weights)
     if name.endswith(".layer3"):
@@ -46,7 +48,7 @@ if __name__ == "__main__":
     options.output.mkdir(parents=True)
     set_seed(options.seed)
     groups, size = CELEBA_GROUPS, (options.image_size, options.image_size)
-    model = build(options.backbone, len(groups.attributes), options.backbone_weights)
+    model = build(options.backbone, len(groups.attributes), options.backbone_weights, pretrained=options.pretrained)
     image = {key: model.pretrained_cfg[key] for key in ("mean", "std")}
     train, valid, test = (
         {"celeba": CelebA, "lfwa": LFWA}[options.data](
@@ -75,6 +77,7 @@ if __name__ == "__main__":
     metrics = AttributeMetrics(groups, train_rates(train.targets))
     loss = DWSLoss(groups, rule="equal")  # the plain mean binary cross-entropy
     run = {"epochs": options.epochs, "batch_size": 64, "workers": options.workers, "seed": options.seed}
+    run["mixed_precision"] = options.mixed_precision
     fit(model, loss, optimizer, metrics, train, valid, output=options.output, **run)
     scores = evaluate(model, test, metrics, workers=options.workers)
     (options.output / "metrics.json").write_text(json.dumps({"test": scores}, indent=2))

@@ -128,7 +128,7 @@ class Drawing:
 def wsgsa() -> Drawing:
     d = Drawing(
         "wsgsa",
-        520,
+        530,
         "WSGSA: one shared module, a gate for each group",
         "The features X go two ways. Their mean over all positions passes two small layers for each group, which "
         "gives a gate for each group and channel. The module f, shared by all groups, gives one map. Each group's "
@@ -142,7 +142,7 @@ def wsgsa() -> Drawing:
     d.arrow((95, 120), (95, 136))
     d.vector(95, 138, GATES[1])
     d.label(115, 160, "Z", "b c")
-    d.arrow((95, 195), (95, 212))
+    d.arrow((95, 193), (95, 205))
     for offset in (6, 3, 0):
         d.op(95 + offset, 226 - offset, "", width=150)
     d.text(95, 231, "down, ReLU, up, σ", "middle")
@@ -288,9 +288,9 @@ def maps() -> Drawing:
     d.label(92, 90, "X′", "b g c h w", "middle")
     d.map(334, 20, "two", looks=(5, 6, 9, 10), sheets=1)
     d.label(334, 90, "map of a", "b a h w", "middle")
-    d.arrow((180, 46), (302, 46))
-    d.text(240, 32, "projection, CGFF,", "middle")
-    d.text(240, 66, "heads", "middle")
+    d.arrow((186, 46), (304, 46))
+    d.text(245, 32, "projection, CGFF,", "middle")
+    d.text(245, 66, "heads", "middle")
     d.arrow((92, 118), (92, 214))
     d.arrow((334, 118), (334, 214))
     d.text(213, 170, "mean over h w", "middle")

@@ -40,31 +40,48 @@ def parse() -> Namespace:
 def main(options: Namespace) -> None:
     model = FARAMTN.from_pretrained(options.model)
     images = list(find_images(options.images))
+    figures = name_figures(images, options.maps)
     if options.csv is not None:
-        write_csv(options.csv, model, images, options)
+        write_csv(options.csv, model, figures, options)
         return
-    for path in images:
-        print_table(path, model, predict(model, path, options))
+    for path, figure in figures:
+        print_table(path, model, predict(model, path, figure, options))
 
 
-def find_images(places: Iterable[Path]) -> Iterator[Path]:
-    """Give the pictures named, and those in the folders named and in the folders within these."""
+def find_images(places: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
+    """Give the pictures named, and those in the folders named and within these, each with its path from there."""
     for place in places:
         if not place.is_dir():
-            yield place
+            yield place, Path(place.name)
             continue
         found = sorted(file for file in place.rglob("*") if file.suffix.lower() in SUFFIXES)
         if not found:
             raise FileNotFoundError(f"no images ({', '.join(SUFFIXES)}) in {place.absolute()}.")
-        yield from found
+        yield from ((file, file.relative_to(place)) for file in found)
+
+
+def name_figures(images: list[tuple[Path, Path]], folder: Path | None) -> list[tuple[Path, Path | None]]:
+    """Give each picture the file of its maps, in the same folders within the new one; find now what would collide."""
+    if folder is None:
+        return [(path, None) for path, _ in images]
+    owners: dict[Path, Path] = {}
+    for path, within in images:
+        figure = folder / within.with_suffix(".png")
+        if figure in owners:
+            both = f"{owners[figure]} and {path}"
+            raise ValueError(f"--maps needs a file of its own for each picture, got {figure} for {both}; rename one.")
+        if figure.exists():
+            raise FileExistsError(f"{figure} exists already; move it away, or give another folder with --maps.")
+        owners[figure] = path
+    return [(path, figure) for figure, path in owners.items()]
 
 
 @torch.no_grad()
-def predict(model: FARAMTN, path: Path, options: Namespace) -> torch.Tensor:
+def predict(model: FARAMTN, path: Path, figure: Path | None, options: Namespace) -> torch.Tensor:
     picture = read_image(path)
     maps = model.attribute_maps(image_transform(**model.config["image"])(picture)[None])[0]
     probabilities = maps.mean((-2, -1)).sigmoid()  # the maps average to the logits
-    if options.maps is not None:
+    if figure is not None:
         face = FaceExample(
             image=image_transform(model.config["image"]["size"], mean=[0] * 3, std=[1] * 3)(picture),
             probabilities=probabilities,
@@ -72,11 +89,11 @@ def predict(model: FARAMTN, path: Path, options: Namespace) -> torch.Tensor:
             maps=maps,
         )
         likeliest = probabilities.argsort(descending=True)[: options.num_maps]
-        save_maps(options.maps / f"{path.stem}.png", model, face, likeliest.tolist())
+        save_maps(figure, model, face, likeliest.tolist())
     return probabilities
 
 
-def write_csv(file: Path, model: FARAMTN, images: list[Path], options: Namespace) -> None:
+def write_csv(file: Path, model: FARAMTN, figures: list[tuple[Path, Path | None]], options: Namespace) -> None:
     """Write a row for each picture; one that cannot be read has none and is named."""
     if file.exists():
         raise FileExistsError(f"{file} exists already; move it away, or give another file with --csv.")
@@ -84,15 +101,15 @@ def write_csv(file: Path, model: FARAMTN, images: list[Path], options: Namespace
     with file.open("w", newline="", encoding="utf-8") as opened:
         rows = csv.writer(opened)
         rows.writerow(["image", *model.groups.attributes])
-        for path in images:
+        for path, figure in figures:
             try:
-                probabilities = predict(model, path, options)
+                probabilities = predict(model, path, figure, options)
             except UnreadableImage as error:
                 print(f"left out: {error}", file=sys.stderr)
                 continue
             rows.writerow([path, *(f"{probability:.4f}" for probability in probabilities.tolist())])
             num_rows += 1
-    print(f"{file}: {num_rows} of {len(images)} pictures")
+    print(f"{file}: {num_rows} of {len(figures)} pictures")
 
 
 def print_table(path: Path, model: FARAMTN, probabilities: torch.Tensor) -> None:
@@ -107,8 +124,6 @@ def print_table(path: Path, model: FARAMTN, probabilities: torch.Tensor) -> None
 
 
 def save_maps(file: Path, model: FARAMTN, face: FaceExample, indices: list[int]) -> None:
-    if file.exists():
-        raise FileExistsError(f"{file} exists already; move it away, or give another folder with --maps.")
     file.parent.mkdir(parents=True, exist_ok=True)
     attributes = [model.groups.attributes[index] for index in indices]
     plot_attribute_maps([face], model.groups, attributes).savefig(file, dpi=150)

@@ -361,6 +361,22 @@ class TestPredict:
         assert Image.open(tmp_path / "maps/000001.png").width > 500
         assert "exists already; move it away" in refused("predict", *arguments)
 
+    def test_maps_of_a_folder_keep_its_folders(self, place, image, tmp_path):
+        for name in ("ann/face.jpg", "bob/face.jpg"):
+            (tmp_path / "photos" / name).parent.mkdir(parents=True)
+            shutil.copy(image, tmp_path / "photos" / name)
+        run("predict", place / "celeba/model", tmp_path / "photos", "--maps", tmp_path / "maps")
+        written = sorted(str(file.relative_to(tmp_path / "maps")) for file in tmp_path.glob("maps/**/*.png"))
+        assert written == ["ann/face.png", "bob/face.png"]
+
+    def test_finds_maps_that_would_collide_before_it_writes_any(self, place, image, tmp_path):
+        for name in ("first.jpg", "same.jpg", "same.png"):
+            shutil.copy(image, tmp_path / name)
+        said = refused("predict", place / "celeba/model", tmp_path, "--maps", tmp_path / "maps")
+        both = f"{tmp_path}/same.jpg and {tmp_path}/same.png"
+        assert said.endswith(f"got {tmp_path}/maps/same.png for {both}; rename one.")
+        assert not (tmp_path / "maps").exists()
+
     def test_writes_a_csv_of_a_folder_without_what_cannot_be_read(self, place, image, tmp_path, capsys):
         for name in ("b.JPG", "inside/a.jpg"):
             (tmp_path / "photos" / name).parent.mkdir(exist_ok=True)
