@@ -268,7 +268,7 @@ class TestBackbones:
         model = FARAMTN(nn.Identity(), 16, GROUPS)
         assert model.wsgsa.queries.shape == (len(GROUPS), 8 * 64)  # as many queries as CGFF has heads
         assert FARAMTN(nn.Identity(), 16, GROUPS, num_heads=2).wsgsa.num_heads == 2
-        assert FARAMTN(nn.Identity(), 36, GROUPS, num_heads=8, fused_channels=32).wsgsa.num_heads == 4
+        assert FARAMTN(nn.Identity(), 36, GROUPS, reduction=4, fused_channels=32).wsgsa.num_heads == 4
         assert model.config["spatial"] is True
         assert WSGSA(16, len(GROUPS)).queries is None  # the module alone is as the paper tells it
 
@@ -675,6 +675,7 @@ class TestSaving:
             pytest.param(lambda config: config.update(spatial=False), id="not spatial"),
             pytest.param(lambda config: config.update(fused_channels=64), id="narrower"),
             pytest.param(lambda config: config.update(reduction=16), id="reduction"),
+            pytest.param(lambda config: config.update(num_heads=4), id="heads"),
             pytest.param(lambda config: config["backbone"].update(name="resnet34"), id="backbone"),
             pytest.param(lambda config: config["backbone"].update(drop_stages=1), id="stages"),
         ],
@@ -687,7 +688,6 @@ class TestSaving:
     @pytest.mark.parametrize(
         ("change", "key"),
         [
-            pytest.param(lambda config: config.update(num_heads=4), "num_heads", id="heads"),
             pytest.param(
                 lambda config: config.update(
                     groups={"nose": ["Big_Nose", "Narrow_Eyes"], "eyes": ["Eyeglasses", "Bags"], "chin": ["Goatee"]}
@@ -711,6 +711,12 @@ class TestSaving:
             ValueError, match=rf"model\.safetensors was saved with another config\.json: {key} should be"
         ):
             FARAMTN.from_pretrained(folder)
+
+    def test_other_heads_fit_where_nobody_looks_and_are_refused_all_the_same(self, tmp_path):
+        built("resnet18", spatial=False).save_pretrained(tmp_path)
+        edit(tmp_path / "config.json", lambda config: config.update(num_heads=4))
+        with pytest.raises(ValueError, match=r"was saved with another config\.json: num_heads should be"):
+            FARAMTN.from_pretrained(tmp_path)
 
     @pytest.mark.parametrize(
         ("change", "message"),
