@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import torch
 from trained import tensors, trained
 
-from mtattn.functional import gate_mean
+from mtattn.functional import gate_mean, position_weights
 
 model, _, faces = trained()
 groups = list(model.groups)
@@ -37,11 +37,14 @@ assert parts[0] > total / 2  # as the title says
 
 # %%
 # Then the same gates for every face should do as well. We put each group's mean gates
-# in their place.
+# in their place; where it looks stays as it is.
 
+wsgsa = model.wsgsa
+queries = wsgsa.queries.reshape(-1, wsgsa.key_channels)  # a row a query of a group
 with torch.no_grad():
-    features = model.wsgsa.shared(model.trunk(images))
-    fixed = gate_mean(features, gates.mean(0, keepdim=True))
+    features = wsgsa.shared(model.trunk(images))
+    positions = position_weights(features, queries, wsgsa.key_weight)
+    fixed = gate_mean(features, gates.mean(0, keepdim=True), positions)
     for name, logits in (
         ("its own gates", model(images)),
         ("mean gates", model.heads(model.cgff(2 * fixed))),
