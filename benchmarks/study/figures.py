@@ -1,10 +1,11 @@
 """The study's figures, drawn from its results."""
 
 from pathlib import Path
-from statistics import fmean
+from statistics import median
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
 from results import SCORES, Results
 from rows import BY_NAME, OURS, RARE
 from words import plain_title, rule_title
@@ -28,6 +29,7 @@ def draw_differences(lfwa: Results, images: Path) -> None:
             axis.plot(-100 * d.mean, place, "o", color=color, markersize=4)
         axis.set_title(f"{SCORES[score]}, minus FARAMTN's", fontsize=9)
         axis.set_xlabel("points")
+        axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.grid(axis="x", color="#e4e6ea", linewidth=0.6)
     axes[0].set_yticks(range(len(names)), [plain_title(n).replace("`", "") for n in names])
     figure.savefig(images / "study-lfwa.svg", metadata={"Date": None})
@@ -44,13 +46,17 @@ def draw_tasks(results: Results, images: Path) -> None:
         (("spread_in_the_end", "spread of the loss left, in the end"), ("worst", "loss left of the worst task")),
         strict=True,
     ):
+        limit = 1.8 * median(results.mean(name, key) for name in names)
         for place, name in enumerate(names):
-            values = list(results.by_seed(name, key).values())
+            mean, values = results.mean(name, key), list(results.by_seed(name, key).values())
             color = BLUE if name.startswith("dws") else GRAY
-            axis.plot(values, [place] * len(values), "o", color=color, alpha=0.35, markersize=4)
-            axis.plot(fmean(values), place, "|", color=color, markersize=14, markeredgewidth=2)
+            if mean < limit:
+                axis.plot(values, [place] * len(values), "o", color=color, alpha=0.35, markersize=4)
+                axis.plot(mean, place, "|", color=color, markersize=14, markeredgewidth=2)
+            else:
+                axis.text(0.98 * limit, place, f"beyond, {mean:.2g}", ha="right", va="center")
         axis.set_title(title, fontsize=9)
-        axis.set_xlim(left=0)
+        axis.set_xlim(0, limit)
         axis.grid(axis="x", color="#e4e6ea", linewidth=0.6)
     axes[0].set_yticks(range(len(names)), [rule_title(n).replace("*", "") for n in names])
     axes[0].invert_yaxis()

@@ -73,8 +73,8 @@ def page(results: Mapping[str, Results]) -> str:
 def answer(lfwa: Results, found: Mapping[Any, Difference]) -> Iterable[str]:
     """Write in sentences what was found on LFWA."""
     linear = found["linear", OURS, "accuracy"]
-    yield f"- **Against one linear layer**, FARAMTN as it comes gains {points(linear)} points of accuracy, "
-    yield f"  {points(found['linear', OURS, 'balanced_accuracy'])} of balanced accuracy and "
+    yield f"- **Against one linear layer**, FARAMTN as it comes gains {points(linear)} points of accuracy,"
+    yield f"  {points(found['linear', OURS, 'balanced_accuracy'])} of balanced accuracy and"
     yield f"  {points(found['linear', OURS, 'average_precision'])} of average precision."
     plain = [n for n in lfwa.rows() if n != OURS and BY_NAME[n].section != RARE]
     for score in ("accuracy", "balanced_accuracy"):
@@ -86,6 +86,12 @@ def answer(lfwa: Results, found: Mapping[Any, Difference]) -> Iterable[str]:
         if difference.words == "less":
             better = [n for n in plain if found[n, OURS, score].words == "less"]
             yield f"  Rows above FARAMTN beyond the noise: {', '.join(f'*{plain_title(n)}*' for n in better)}."
+    yield "- **Against the usual multi-task heads**, in accuracy, with the parameters of each:"
+    own, heads = lfwa.parameters(OURS), ("conv-per-group", "mmoe", "mtan", "ml-decoder")
+    for name in heads:
+        difference, end = found[name, OURS, "accuracy"], "." if name == heads[-1] else ";"
+        sizes = f"{own} against {lfwa.parameters(name)}"
+        yield f"  {plain_title(name)} {points(difference)}, {difference.words}, {sizes}{end}"
     both = [n for n in lfwa.rows() if n != OURS and _above_in_both(found, n)]
     if not both:
         yield "- No row is above FARAMTN, beyond the noise, in accuracy and in balanced accuracy."
@@ -97,6 +103,7 @@ def answer(lfwa: Results, found: Mapping[Any, Difference]) -> Iterable[str]:
             ("spatial-cgff", "one-query"),
             ("wsgsa", "spatial"),
             ("linear", "wsgsa"),
+            ("one-query", OURS),
         }:
             what = next(text for text, *pair in STEPS if pair == [a, b])
             accuracy, precision = found[a, b, "accuracy"], found[a, b, "average_precision"]
@@ -142,8 +149,7 @@ def tables(lfwa: Results, found: Mapping[Any, Difference], section: str) -> Iter
     yield "| --- |" + " ---: |" * 9
     for name in names:
         scores = [percent(lfwa.mean(name, score)) for score in (*SCORES, "calibration_error", "worst_group")]
-        parameters = next(iter(lfwa.runs[name].values()))["parameters"]
-        cells = [BY_NAME[name].title, *scores, f"{lfwa.mean(name, 'spread'):.3f}", f"{parameters / 1e3:,.0f} k"]
+        cells = [BY_NAME[name].title, *scores, f"{lfwa.mean(name, 'spread'):.3f}", lfwa.parameters(name)]
         cells += ["", ""] if name == OURS else [marked(found[name, OURS, s]) for s in list(SCORES)[:2]]
         yield f"| {' | '.join(cells)} |"
     yield ""
@@ -275,6 +281,7 @@ def with_table(text: str, lfwa: Results) -> str:
         "wsgsa",
         "wsgsa-cgff",
         "spatial",
+        "one-query",
         OURS,
     )
     lines = [
@@ -284,9 +291,8 @@ def with_table(text: str, lfwa: Results) -> str:
     ]
     for name in names:
         if name in lfwa.runs:
-            parameters = next(iter(lfwa.runs[name].values()))["parameters"]
             scores = " | ".join(percent(lfwa.mean(name, score)) for score in SCORES)
-            lines.append(f"| {BY_NAME[name].title} | {scores} | {parameters / 1e3:,.0f} k |")
+            lines.append(f"| {BY_NAME[name].title} | {scores} | {lfwa.parameters(name)} |")
     return before + MARKS[0] + "\n" + "\n".join(lines) + "\n\n" + MARKS[1] + after
 
 

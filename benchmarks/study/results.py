@@ -54,6 +54,9 @@ class Results:
     def mean(self, row: str, score: str) -> float:
         return fmean(self.by_seed(row, score).values())
 
+    def parameters(self, row: str) -> str:
+        return f"{next(iter(self.runs[row].values()))['parameters'] / 1e3:,.0f} k"
+
     def rows(self, section: str | None = None) -> list[str]:
         return [row.name for row in ROWS if row.name in self.runs and section in {None, row.section}]
 

@@ -144,8 +144,12 @@ def best_rate(runs: Runs, name: str, optimizer: str) -> float:
 def _do(pool: Any, runs: Runs, jobs: list[tuple[Any, ...]]) -> None:
     done = {(r["row"], r["seed"], r["learning_rate"], r["split"]) for r in runs.done}
     waiting = [job for job in jobs if (f"{job[0]}, {job[1]}", *job[2:]) not in done]
-    for record in pool.starmap(learn, waiting, chunksize=1):
+    for record in pool.imap_unordered(_learn, waiting):
         runs.add(record)
+
+
+def _learn(job: tuple[Any, ...]) -> dict[str, Any]:
+    return learn(*job)
 
 
 if __name__ == "__main__":
