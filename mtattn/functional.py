@@ -54,8 +54,7 @@ def position_weights(
     filters = queries @ key_weight / sqrt(queries.shape[1])  # q . K first: a row a query instead of k at every position
     flat = rearrange(shared, "batch channel ... -> batch channel (...)")
     scores = einsum(filters, flat, "query channel, batch channel space -> batch query space")
-    weights = scores.softmax(dim=-1) * scores.shape[-1]
-    return weights.reshape(*weights.shape[:2], *shared.shape[2:])
+    return (scores.softmax(dim=-1) * scores.shape[-1]).reshape(*scores.shape[:2], *shared.shape[2:])
 
 
 def gate(
@@ -67,8 +66,9 @@ def gate(
     grouped = gates.reshape(*gates.shape, *[1] * (shared.ndim - 2)) * shared.unsqueeze(1)
     if positions is None:
         return grouped
-    looking = positions.unflatten(1, (gates.shape[1], -1)).unsqueeze(3)
-    return (grouped.unflatten(2, (looking.shape[2], -1)) * looking).flatten(2, 3)
+    looking = rearrange(positions, "batch (group head) ... -> batch group head 1 ...", group=gates.shape[1])
+    parts = rearrange(grouped, "batch group (head part) ... -> batch group head part ...", head=looking.shape[2])
+    return (parts * looking).reshape(grouped.shape)
 
 
 def gate_mean(
