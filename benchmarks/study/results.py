@@ -43,8 +43,6 @@ class Results:
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
             record = json.loads(line)
             if record["split"] == "test":
-                if "group_losses" in record:
-                    record["spread"] = spread(np.array(record["group_losses"]))
                 runs[record["row"]][record["seed"]] = record
         return cls(dict(runs))
 

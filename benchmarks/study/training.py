@@ -10,6 +10,7 @@ from features import Features
 from grouping import grouping
 from heads import HEADS
 from losses import LOSSES
+from results import spread
 from rows import BATCH, Row
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_calibration_error
@@ -53,7 +54,7 @@ def run(
         **asdict(settings),
         "split": split,
         **scores,
-        "group_losses": losses.round(4).tolist(),
+        "spread": spread(losses),
         "parameters": sum(parameter.numel() for parameter in head.parameters()),
     }
 
