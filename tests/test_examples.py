@@ -17,6 +17,7 @@ from PIL import Image
 
 from mtattn import FARAMTN
 from mtattn.data import CELEBA_ATTRIBUTES, CELEBA_GROUPS, SyntheticFaces
+from mtattn.recipes.options import recipe_parser
 
 pytestmark = pytest.mark.recipe
 
@@ -67,6 +68,12 @@ def lfwa_root(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 40)).save(path)
     return tmp_path
+
+
+def test_each_group_learns_where_to_look_unless_told_not_to():
+    parse = recipe_parser("Train.").parse_args
+    assert parse(["--synthetic"]).spatial is True
+    assert parse(["--synthetic", "--no-spatial"]).spatial is False
 
 
 def in_range(scores, names):
