@@ -22,6 +22,7 @@ with torch.no_grad():
     before = before.wsgsa.positions(before.trunk(test_images))
     positions = model.wsgsa.positions(model.trunk(test_images))
 assert torch.equal(before, torch.ones_like(before))
+assert not torch.allclose(positions, before, atol=0.1)
 assert torch.allclose(
     positions.mean((-2, -1)), torch.ones(positions.shape[:2]), atol=1e-4
 )
