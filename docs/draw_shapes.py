@@ -249,13 +249,13 @@ def faramtn() -> Drawing:
         622,
         "FAR-AMTN on a ResNet-50: shapes and parameters",
         "From top to bottom: images; the trunk, conv1 to conv5_2, 19.0 million parameters; a map of 2048 channels and "
-        "7 by 7 positions; WSGSA with conv5_3 as shared module, 4.5 million, and gates, 4.2 million; a vector of 2048 "
-        "channels for each group; the projection, 1.0 million; 512 channels a group; CGFF, 0.6 million; the heads, "
-        "0.02 million; the logits.",
+        "7 by 7 positions; WSGSA with conv5_3 as shared module, 4.5 million, gates, 4.2 million, and where each group "
+        "looks, 0.1 million; a vector of 2048 channels for each group; the projection, 1.0 million; 512 channels a "
+        "group; CGFF, 0.6 million; the heads, 0.02 million; the logits.",
     )
     steps = [
         ("images", "b 3 224 224", "trunk", "conv1 to conv5_2", "19.05 M"),
-        ("map", "b 2048 7 7", "WSGSA, pooled", "f: conv5_3, and a gate a group", "4.46 + 4.21 M"),
+        ("map", "b 2048 7 7", "WSGSA, pooled", "f: conv5_3, gates, where to look", "4.46 + 4.21 + 0.13 M"),
         ("a vector a group", "b g 2048", "projection", "times two; linear, shared", "1.05 M"),
         ("a vector a group", "b g 512", "CGFF", "affinity, values, residual", "0.59 M"),
         ("a vector a group", "b g 512", "heads", "a linear layer a group", "0.02 M"),
