@@ -255,7 +255,7 @@ def faramtn() -> Drawing:
     )
     steps = [
         ("images", "b 3 224 224", "trunk", "conv1 to conv5_2", "19.05 M"),
-        ("map", "b 2048 7 7", "WSGSA, pooled", "f: conv5_3, gates, where to look", "4.46 + 4.21 + 0.13 M"),
+        ("map", "b 2048 7 7", "WSGSA, pooled", "f: conv5_3, gates, where to look", "4.46 + 4.21 + 0.14 M"),
         ("a vector a group", "b g 2048", "projection", "times two; linear, shared", "1.05 M"),
         ("a vector a group", "b g 512", "CGFF", "affinity, values, residual", "0.59 M"),
         ("a vector a group", "b g 512", "heads", "a linear layer a group", "0.02 M"),
