@@ -34,24 +34,12 @@ class Weighted(Loss):
         return value
 
 
-class Uncertainty(Loss):
-    """torchjd's uncertainty weighting of the groups' losses; its weights are learned with the model."""
+class Scalarized(Loss):
+    """One of torchjd's rules that weighs the groups' losses and learns while it does: UW or FAMO."""
 
-    def __init__(self, groups: AttributeGroups) -> None:
+    def __init__(self, groups: AttributeGroups, rule: Callable[[int], Any]) -> None:
         super().__init__()
-        self.group_losses, self.rule = DWSLoss(groups).group_losses, UW(len(groups))
-
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        value: Tensor = self.rule(self.group_losses(logits, targets))
-        return value
-
-
-class Famo(Loss):
-    """torchjd's FAMO of the groups' losses, with its second look at the batch."""
-
-    def __init__(self, groups: AttributeGroups) -> None:
-        super().__init__()
-        self.group_losses, self.rule = DWSLoss(groups).group_losses, FAMO(len(groups))
+        self.group_losses, self.rule = DWSLoss(groups).group_losses, rule(len(groups))
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         value: Tensor = self.rule(self.group_losses(logits, targets))
@@ -59,7 +47,8 @@ class Famo(Loss):
 
     @torch.no_grad()
     def after(self, logits: Callable[[], Tensor], targets: Tensor) -> None:
-        self.rule.update(self.group_losses(logits(), targets))
+        if isinstance(self.rule, FAMO):  # it looks at the same batch again
+            self.rule.update(self.group_losses(logits(), targets))
 
 
 class Asymmetric(Loss):
@@ -76,7 +65,7 @@ class Asymmetric(Loss):
 
 LOSSES: dict[str, Callable[..., Loss]] = {
     "weighted": Weighted,
-    "uw": Uncertainty,
-    "famo": Famo,
+    "uw": lambda groups: Scalarized(groups, UW),
+    "famo": lambda groups: Scalarized(groups, FAMO),
     "asymmetric": lambda _: Asymmetric(),
 }
