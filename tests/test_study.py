@@ -98,6 +98,17 @@ class TestTraining:
         assert first["accuracy"] > 0.7
         assert 0 < first["spread"] < 1
 
+    def test_a_trunk_is_trained_too_where_there_is_one(self, study):
+        pytest.importorskip("torchjd", reason="the study needs the extra bench")
+        pytest.importorskip("scipy", reason="the study needs the extra bench")
+        training, rows = study("training"), study("rows")
+        trunk = torch.nn.Conv2d(64, 32, 1)
+        before = trunk.weight.clone()
+        settings = training.Settings(0.02, 0.01, 1)
+        run = training.run(rows.BY_NAME["faramtn"], self.features(study), 0, settings, split="test", trunk=trunk)
+        assert not torch.equal(trunk.weight, before)
+        assert run["parameters"] < 300_000  # the head's alone
+
     def test_the_whole_head_is_faramtn(self, study):
         pytest.importorskip("timm")
         from mtattn import FARAMTN
