@@ -16,13 +16,14 @@ STUDY = PROJECT / "benchmarks" / "study"
 
 @pytest.fixture
 def study(monkeypatch):
-    """Import a file of the study as its programs do."""
+    """Import a file of the study as its programs do; other folders have files of the same names."""
     monkeypatch.syspath_prepend(str(STUDY))
-    before = set(sys.modules)
+    names = {path.stem for path in STUDY.glob("*.py")}
+    others = {name: sys.modules.pop(name) for name in names & set(sys.modules)}
     yield importlib.import_module
-    for name in set(sys.modules) - before:
-        if (STUDY / f"{name}.py").exists():
-            del sys.modules[name]
+    for name in names & set(sys.modules):
+        del sys.modules[name]
+    sys.modules.update(others)
 
 
 class TestDifferences:
