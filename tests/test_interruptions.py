@@ -99,6 +99,8 @@ def test_a_run_killed_at_any_moment_resumes_and_ends_as_if_it_never_was(kill, un
 
 
 def slow_recipe(folder, said):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background ignores it
+
     def main(options):
         options.output.mkdir()
         run(options.output, train=Squares(disturb=slowly), epochs=1000)
