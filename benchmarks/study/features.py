@@ -65,7 +65,8 @@ class Features:
 
 def load(source: Source) -> Features:
     """Read the features, and compute them first where they are not there yet."""
-    kind = f"images-{source.size}" if source.images else f"{source.backbone}-{source.size}"
+    trunk = f"{source.backbone}-{source.weights.stem if source.weights else 'random'}"
+    kind = f"{'images' if source.images else trunk}-{source.size}"
     folder = source.cache / f"{source.data}-{kind}"
     if not (folder / "done.json").exists():
         compute(source, folder)

@@ -34,7 +34,7 @@ def main() -> None:
 
 def read() -> dict[str, Results]:
     """Read all that there is."""
-    names = (*SETS, "lfwa-longer", "lfwa-finetuned")
+    names = (*SETS, "lfwa-finetuned")
     return {name: Results.read(HERE / "results" / f"{name}.jsonl") for name in names}
 
 
@@ -60,7 +60,6 @@ def page(results: Mapping[str, Results]) -> str:
         "",
         texts.OTHER_SETS,
         *other_sets(results),
-        *shorter(results["lfwa-longer"], "Trained longer", texts.LONGER),
         *shorter(results["lfwa-finetuned"], "Fine-tuned whole", texts.FINE_TUNED),
         *tasks(Results.read(HERE / "results" / "tasks.jsonl")),
         *costs(),

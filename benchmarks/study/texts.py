@@ -46,10 +46,6 @@ Accuracy / balanced accuracy / average precision, in %. The CelebA images come f
 split by us. Drawn faces have labels that are true by construction; in the hard setting they are shrunk to 24
 pixels with noise, and a tenth of the labels in training and validation is flipped.
 """
-LONGER = """\
-Does it hold with more training? LFWA again, {epochs} epochs in place of four, {seeds} seeds, the same learning
-rates and weight decays.
-"""
 FINE_TUNED = """\
 The same heads, and the trunk learns too, at half their learning rate: LFWA at 96 pixels, {epochs} epochs,
 {seeds} seeds, with the settings of the recipes (learning rate 0.001, weight decay 0.05) for every row, without
