@@ -152,8 +152,9 @@ class WSGSA(nn.Module):
 class CGFF(nn.Module):
     """Let the groups exchange information: multi-head attention across the group axis, added to the input.
 
-    ``Y = X' + O(A V(X'))`` with ``A = softmax(Q(norm m) K(norm m)^T / sqrt(key_channels))`` and m the spatial mean of
-    X'. The path that carries the values is linear, so averaging over space before or after CGFF is the same.
+    ``Y = X' + O(A V(X')) / sqrt(channels)`` with ``A = softmax(Q(norm m) K(norm m)^T / sqrt(key_channels))`` and m the
+    spatial mean of X'. The path that carries the values is linear, so averaging over space before or after CGFF is the
+    same. The fixed factor lets it learn at the rate that suits the modules around it.
 
     Args:
         channels: Channels of each group.
@@ -222,7 +223,7 @@ class CGFF(nn.Module):
     def forward(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch group channel *space"]:
         """Add to each group's features what it hears from the groups, at every position."""
         heard = functional.mix_groups(self.dropout(self._affinity(x)), functional.channel_linear(x, self.value.weight))
-        return x + functional.channel_linear(heard, self.output.weight)
+        return x + functional.channel_linear(heard, self.output.weight / sqrt(self.channels))
 
     def extra_repr(self) -> str:  # noqa: D102
         narrow = self.num_heads * self.key_channels != self.channels

@@ -138,9 +138,9 @@ def mix_groups(weights, values):
 
 
 def cgff(grouped, norm, query, key, value, output, *, num_heads):
-    """Y = X' + O(A V(X'))."""
+    """Y = X' + O(A V(X')) / sqrt(d)."""
     heard = mix_groups(affinity(grouped, norm, query, key, num_heads), channel_linear(grouped, value))
-    return grouped + channel_linear(heard, output)
+    return grouped + channel_linear(heard, output) / sqrt(grouped.shape[2])
 
 
 def group_heads(grouped, weight, bias, sizes):

@@ -257,7 +257,7 @@ class TestCGFF:
         cgff = grown(CGFF(4, num_heads=2), device)
         x = torch.randn(2, 1, 4, 3, dtype=torch.float64, device=device)
         heard = torch.einsum("oc,cd,bgds->bgos", cgff.output.weight, cgff.value.weight, x)
-        torch.testing.assert_close(cgff(x), x + heard)
+        torch.testing.assert_close(cgff(x), x + heard / 2)  # the root of four channels
 
     @pytest.mark.parametrize("space", [(), (2,)], ids=["vectors", "tokens"])
     def test_gradcheck_passes(self, space, device):

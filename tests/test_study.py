@@ -73,6 +73,30 @@ class TestRuns:
         runs.add(record | {"seed": 1})
         assert len(run.Runs(path).done) == 2
 
+    def test_the_best_settings_of_the_first_seed_are_decided_by_more(self, study, tmp_path):
+        pytest.importorskip("torchjd", reason="the study needs the extra bench")
+        pytest.importorskip("scipy", reason="the study needs the extra bench")
+        run, rows = study("run"), study("rows")
+        row, runs = rows.BY_NAME["linear"], run.Runs(tmp_path / "runs.jsonl")
+        scores = {0.002: (0.5, 0.9, 0.9), 0.006: (0.9, 0.6, 0.6), 0.018: (0.8, 0.8, 0.8), 0.054: (0.1,), 0.162: (0.2,)}
+
+        def tried(jobs, score):
+            for job in jobs:
+                assert runs.lacks(job)
+                record = {"row": job.row, "seed": job.seed, "split": job.split, "accuracy": score(job)}
+                chosen = {"learning_rate": job.settings.learning_rate, "weight_decay": job.settings.weight_decay}
+                runs.add(record | chosen | {"balanced_accuracy": 0.0})
+
+        def score(job):
+            return scores[job.settings.learning_rate][run.SEARCH_SEEDS.index(job.seed)]
+
+        tried(run.search(None, [row]), score)
+        tried(run.search_decay(None, [row], runs), lambda _: 0.0)
+        tried(run.search_again(None, [row], runs), score)
+        assert runs.best("linear") == (0.018, 0.01)
+        stages = run.search_decay(None, [row], runs) + run.search_again(None, [row], runs)
+        assert not any(map(runs.lacks, stages))  # going on begins nothing new
+
 
 class TestTraining:
     def features(self, study, num_images=256):
@@ -110,6 +134,27 @@ class TestTraining:
         assert not torch.equal(trunk.weight, before)
         assert run["parameters"] < 300_000  # the head's alone
 
+    def test_fine_tuning_ends_each_row_at_the_rate_that_was_best_in_its_search(self, study, monkeypatch, tmp_path):
+        pytest.importorskip("torchjd", reason="the study needs the extra bench")
+        pytest.importorskip("scipy", reason="the study needs the extra bench")
+        finetune, features = study("finetune"), self.features(study)
+        monkeypatch.setattr(finetune, "load", lambda _: features)
+        monkeypatch.setattr(finetune, "Trunk", lambda _: torch.nn.Conv2d(64, 32, 1))
+        threads = str(torch.get_num_threads())
+        results = tmp_path / "runs.jsonl"
+        command = ["--root", ".", "--seeds", "2", "--threads", threads, "--results", str(results)]
+        finetune.main(command)
+        finetune.main(command)  # nothing is left to do
+        runs = [json.loads(line) for line in results.read_text().splitlines()]
+        assert len(runs) == 2 * (3 + 2)
+        for name in finetune.ROWS:
+            own = [run for run in runs if run["row"] == name]
+            searched, finals = own[:3], own[3:]
+            best = max(searched, key=lambda run: run["accuracy"] + run["balanced_accuracy"])["learning_rate"]
+            assert [(run["seed"], run["learning_rate"]) for run in finals] == [(0, best), (1, best)]
+            rates = {round(run["learning_rate"] * run["trunk_factor"], 9) for run in own}
+            assert rates == {finetune.TRUNK_RATE}
+
     def test_the_whole_head_is_faramtn(self, study):
         pytest.importorskip("timm")
         from mtattn import FARAMTN
@@ -122,7 +167,9 @@ class TestTraining:
         assert str(head) == str(as_it_comes)
         assert head(torch.rand(2, 64, 2, 2)).shape == (2, 40)
 
-    @pytest.mark.parametrize("options", [{"wsgsa": "ungated"}, {"fuse": False}, {"norm": True}, {"queries": 4}])
+    @pytest.mark.parametrize(
+        "options", [{"wsgsa": "ungated"}, {"fuse": False}, {"norm": True}, {"scaled": False}, {"queries": 4}]
+    )
     def test_variants_start_as_faramtn_starts(self, study, options):
         from mtattn.data import CELEBA_GROUPS
 
@@ -151,11 +198,13 @@ def test_the_page_and_the_readme_say_what_the_committed_rows_say(study):
     results = page.read()
     assert page.PAGE.read_text(encoding="utf-8") == page.page(results)
     readme = page.README.read_text(encoding="utf-8")
-    assert readme == page.with_table(readme, results["lfwa"])
+    assert readme == page.with_table(readme, results)
 
 
 def test_every_row_of_the_study_has_the_same_seeds_and_the_same_search(study):
-    rows = study("rows")
+    pytest.importorskip("torchjd", reason="the study needs the extra bench")
+    pytest.importorskip("scipy", reason="the study needs the extra bench")
+    rows, run = study("rows"), study("run")
     for path in (STUDY / "results").glob("*.jsonl"):
         if path.stem not in {"lfwa", "celeba", "drawn-easy", "drawn-hard"}:
             continue
@@ -166,8 +215,17 @@ def test_every_row_of_the_study_has_the_same_seeds_and_the_same_search(study):
                 path.stem,
                 row.name,
             )
-            searched = [(r["learning_rate"], r["weight_decay"]) for r in own if r["split"] == "valid"]
-            assert sorted(rate for rate, decay in searched if decay == rows.WEIGHT_DECAYS[0]) == list(
-                rows.LEARNING_RATES
-            )
-            assert len(searched) == len(rows.LEARNING_RATES) + len(rows.WEIGHT_DECAYS) - 1
+            searched = {
+                seed: [
+                    (r["learning_rate"], r["weight_decay"]) for r in own if r["split"] == "valid" and r["seed"] == seed
+                ]
+                for seed in run.SEARCH_SEEDS
+            }
+            first, *others = searched.values()
+            assert sorted(rate for rate, decay in first if decay == rows.WEIGHT_DECAYS[0]) == list(rows.LEARNING_RATES)
+            assert len(first) == len(rows.LEARNING_RATES) + len(rows.WEIGHT_DECAYS) - 1
+            runs = run.Runs(path)
+            for again in others:
+                assert sorted(again) == sorted(runs.leading(row.name)[: run.FINALISTS])
+            chosen = {(r["learning_rate"], r["weight_decay"]) for r in own if r["split"] == "test"}
+            assert chosen == {runs.best(row.name)}, (path.stem, row.name)

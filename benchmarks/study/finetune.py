@@ -1,23 +1,25 @@
-"""The smaller study in which the trunk is trained too: the recipes' settings for every row, without a search.
+"""The smaller study in which the trunk is trained too, at one rate for all; each row's own rate is searched.
 
 python benchmarks/study/finetune.py --root path/to/lfwa --weights efficientnet-lite0-57934424.pth
 """
 
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from features import Source, load
 from rows import BY_NAME, OURS
-from run import HERE, Job, Runs, describe
+from run import HERE, SEARCH_SEEDS, Job, Runs, describe
 from torch import Tensor, nn
 from training import Settings, run
 
 from mtattn.models.backbones import build_backbone
 
 ROWS = ("linear", OURS)
-SETTINGS = Settings(learning_rate=1e-3, weight_decay=0.05, epochs=3)
-SEEDS = 5
+LEARNING_RATES = (0.001, 0.006, 0.036)  # of the head
+TRUNK_RATE = 5e-4
+SEARCH_EPOCHS, EPOCHS, SEEDS = 2, 3, 5
 
 
 class Trunk(nn.Module):
@@ -36,7 +38,7 @@ class Trunk(nn.Module):
         return maps
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--root", type=Path, required=True, help="LFWA's folder")
     parser.add_argument("--weights", type=Path, help="the backbone's checkpoint; without one it starts at random")
@@ -47,16 +49,27 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=list(BY_NAME), default=ROWS, metavar="ROW")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     source = Source("lfwa", options.root, options.cache, options.backbone, options.weights, options.size, images=True)
     features, runs = load(source), Runs(options.results)
+
+    def do(name: str, seed: int, settings: Settings, split: str) -> None:
+        if runs.lacks(Job(source, name, seed, settings, split)):
+            record = run(BY_NAME[name], features, seed, settings, split=split, trunk=Trunk(source))
+            runs.add(record)
+            print(describe(record), flush=True)
+
+    for name in options.rows:
+        for rate in LEARNING_RATES:
+            do(name, SEARCH_SEEDS[0], at_rate(rate, SEARCH_EPOCHS), "valid")
     for seed in range(options.seeds):
         for name in options.rows:
-            if runs.lacks(Job(source, name, seed, SETTINGS, "test")):
-                record = run(BY_NAME[name], features, seed, SETTINGS, split="test", trunk=Trunk(source))
-                runs.add(record)
-                print(describe(record), flush=True)
+            do(name, seed, at_rate(runs.best(name)[0], EPOCHS), "test")
+
+
+def at_rate(rate: float, epochs: int) -> Settings:
+    return Settings(rate, weight_decay=0.05, epochs=epochs, trunk_factor=TRUNK_RATE / rate)
 
 
 if __name__ == "__main__":

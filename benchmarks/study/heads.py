@@ -6,6 +6,7 @@ one kind of convolution, :func:`convolution`, so that a row differs from another
 
 import sys
 import warnings
+from math import sqrt
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +15,7 @@ from einops import rearrange, reduce
 from timm.layers.ml_decoder import MLDecoder, TransformerDecoderLayerOptimal
 from torch import Tensor, nn
 
-from mtattn import FARAMTN, WSGSA, AttributeGroups, GroupHeads
+from mtattn import CGFF, FARAMTN, WSGSA, AttributeGroups, GroupHeads
 
 WIDTH = 256
 Shape = tuple[int, int]  # channels, and positions a side
@@ -165,30 +166,38 @@ class Unshared(WSGSA):
         return self.gates(x) * reduce(self.shared(x), "b (g c) h w -> b g c", "mean", g=self.num_groups)
 
 
+class Unscaled(CGFF):
+    """CGFF without its fixed factor."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + sqrt(self.channels) * (super().forward(x) - x)
+
+
 def faramtn(
     shape: Shape,
     groups: AttributeGroups,
     *,
     fuse: bool = True,
     norm: bool = False,
+    scaled: bool = True,
     spatial: bool = True,
     wsgsa: str = "",
-    queries: int = 1,
+    queries: int = 8,
     **options: Any,
 ) -> nn.Module:
-    """Build FARAMTN on the map, with parts left out or replaced; it has one query a group unless said otherwise."""
+    """Build FARAMTN on the map, with parts left out or replaced."""
     channels, _ = shape
     common: dict[str, Any] = {"shared": convolution(channels), "out_channels": WIDTH, "spatial": spatial}
     model = FARAMTN(nn.Identity(), channels, groups, **common, **options)
-    if wsgsa:
-        model.wsgsa = {"ungated": Ungated, "unshared": Unshared}[wsgsa](channels, len(groups), **common)
-    elif spatial:
-        model.wsgsa.num_heads = queries
-        model.wsgsa.queries = nn.Parameter(torch.zeros(len(groups), queries * model.wsgsa.key_channels))
+    if wsgsa or (spatial and queries != model.wsgsa.num_heads):
+        kind = {"": WSGSA, "ungated": Ungated, "unshared": Unshared}[wsgsa]
+        model.wsgsa = kind(channels, len(groups), num_heads=queries, **common)
     if not fuse:
         model.cgff = nn.Identity()
     elif norm:
         model.cgff.norm = nn.LayerNorm(WIDTH)
+    elif not scaled:
+        model.cgff = Unscaled(WIDTH, key_channels=model.cgff.key_channels, norm=False)
     return model
 
 

@@ -26,7 +26,7 @@ STEPS = (  # what is added, from which row to which
     ("`spatial=True`, to the gates", "wsgsa", "spatial"),
     ("the gates, to `spatial=True`", "positions-only", "spatial"),
     ("CGFF, to `spatial=True`", "spatial", "spatial-cgff"),
-    ("DWS, to `spatial=True` and CGFF", "spatial-cgff", "one-query"),
+    ("DWS, to `spatial=True` and CGFF", "spatial-cgff", OURS),
     ("eight queries a group in place of one", "one-query", OURS),
 )
 

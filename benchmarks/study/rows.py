@@ -61,12 +61,17 @@ ROWS = (
     _ours("wsgsa-cgff-dws", "WSGSA, gates only + CGFF + DWS", PARTS, {"rule": "dws"}, spatial=False, everywhere=False),
     _ours("spatial", "WSGSA with `spatial=True`", PARTS, fuse=False),
     _ours("spatial-cgff", "WSGSA with `spatial=True` + CGFF", PARTS),
-    _ours("one-query", "WSGSA with `spatial=True` + CGFF + DWS", PARTS, {"rule": "dws"}),
-    _ours(OURS, "**FARAMTN**: the same with eight queries a group", PARTS, {"rule": "dws"}, queries=8),
+    _ours(OURS, "**FARAMTN**: WSGSA with `spatial=True` + CGFF + DWS", PARTS, {"rule": "dws"}),
     _other("linear-per-group", "a hidden layer for each group", "linear per group", everywhere=False),
     _other("conv-per-group", "a convolution for each group", "conv per group"),
     _ours(
-        "queries", "a query for each attribute: no gates, no groups", OTHERS, grouping="40", wsgsa="ungated", fuse=False
+        "queries",
+        "a query for each attribute: no gates, no groups",
+        OTHERS,
+        grouping="40",
+        wsgsa="ungated",
+        fuse=False,
+        queries=1,
     ),
     _other("ml-decoder", "timm's ML-Decoder", "ml-decoder", everywhere=False),
     _other("mmoe", "LibMTL's MMoE", "mmoe", everywhere=False),
@@ -103,8 +108,10 @@ ROWS = (
     ),
     Row("pos-weight", "FARAMTN, `pos_weight`", RARE, balanced=True, everywhere=False),
     Row("asymmetric", "FARAMTN, timm's asymmetric loss", RARE, loss="asymmetric", everywhere=False),
+    _ours("one-query", "one query a group in place of eight", loss={"rule": "dws"}, queries=1),
     _ours("positions-only", "positions without gates", fuse=False, wsgsa="ungated", everywhere=False),
     _ours("unshared", "gates on a convolution for each group", wsgsa="unshared", spatial=False, everywhere=False),
+    _ours("unscaled", "CGFF without its fixed factor", loss={"rule": "dws"}, scaled=False, everywhere=False),
     _ours("norm", "CGFF with a norm before queries and keys", loss={"rule": "dws"}, norm=True, everywhere=False),
 )
 BY_NAME = {row.name: row for row in ROWS}

