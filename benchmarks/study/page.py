@@ -87,7 +87,8 @@ def answer(lfwa: Results, found: Mapping[Any, Difference]) -> Iterable[str]:
             yield f"  Rows above FARAMTN beyond the noise: {_listed(better)}."
     hints = [n for n in plain if found[n, OURS, "accuracy"].high < 0 and found[n, OURS, "accuracy"].words != "less"]
     if hints:
-        yield f"- **A hint, lost in the correction**: the intervals in accuracy of {_listed(hints)} leave zero out, in their favour."
+        yield f"- **A hint, lost in the correction**: the intervals in accuracy of {_listed(hints)}"
+        yield "  leave zero out, in their favour."
     yield "- **Against the usual multi-task heads**, in accuracy, with the parameters of each:"
     own, heads = lfwa.parameters(OURS), ("conv-per-group", "mmoe", "mtan", "ml-decoder")
     for name in heads:
