@@ -1,4 +1,4 @@
-"""Draw the tutorial's figure from a finished run on drawn faces.
+"""Draw the README's figure from a finished run on drawn faces.
 
 python examples/celeba.py --synthetic
 python docs/draw_figures.py runs/celeba/model runs/synthetic-4000-seed-0

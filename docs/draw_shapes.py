@@ -210,7 +210,8 @@ def cgff() -> Drawing:
         "CGFF: the groups exchange information",
         "The group features go three ways. Their means over positions, normed, give queries and keys, and these the "
         "affinity: a matrix in which each row says whom a group listens to. The linear map V gives values. The "
-        "affinity mixes the groups' values, the linear map O follows, and the result is added to the group features.",
+        "affinity mixes the groups' values, the linear map O follows, divided by the root of the channels, and the "
+        "result is added to the group features.",
     )
     d.maps(190, 14)
     d.label(282, 36, "X′", "b g d h w")
@@ -233,7 +234,7 @@ def cgff() -> Drawing:
     d.text(16, 356, "a row mixes", "note")
     d.text(16, 372, "the groups", "note")
     d.arrow((190, 347), (190, 360))
-    d.op(190, 374, "O, linear, starts at zero", width=178)
+    d.op(190, 374, "O / √d, starts at zero", width=166)
     d.arrow((190, 388), (190, 399))
     d.sign(190, 412, "+")
     d.text(340, 430, "unchanged", "note end")

@@ -154,7 +154,7 @@ class CGFF(nn.Module):
 
     ``Y = X' + O(A V(X')) / sqrt(channels)`` with ``A = softmax(Q(norm m) K(norm m)^T / sqrt(key_channels))`` and m the
     spatial mean of X'. The path that carries the values is linear, so averaging over space before or after CGFF is the
-    same. The fixed factor lets it learn at the rate that suits the modules around it.
+    same. The fixed factor keeps it from growing much faster than the modules around it.
 
     Args:
         channels: Channels of each group.

@@ -79,6 +79,7 @@ class TestRuns:
         run, rows = study("run"), study("rows")
         row, runs = rows.BY_NAME["linear"], run.Runs(tmp_path / "runs.jsonl")
         scores = {0.002: (0.5, 0.9, 0.9), 0.006: (0.9, 0.6, 0.6), 0.018: (0.8, 0.8, 0.8), 0.054: (0.1,), 0.162: (0.2,)}
+        scores |= {0.0006: (0.0,), 0.486: (0.0,)}
 
         def tried(jobs, score):
             for job in jobs:
@@ -88,7 +89,7 @@ class TestRuns:
                 runs.add(record | chosen | {"balanced_accuracy": 0.0})
 
         def score(job):
-            return scores[job.settings.learning_rate][run.SEARCH_SEEDS.index(job.seed)]
+            return scores[job.settings.learning_rate][rows.SEARCH_SEEDS.index(job.seed)]
 
         tried(run.search(None, [row]), score)
         tried(run.search_decay(None, [row], runs), lambda _: 0.0)
@@ -202,9 +203,7 @@ def test_the_page_and_the_readme_say_what_the_committed_rows_say(study):
 
 
 def test_every_row_of_the_study_has_the_same_seeds_and_the_same_search(study):
-    pytest.importorskip("torchjd", reason="the study needs the extra bench")
-    pytest.importorskip("scipy", reason="the study needs the extra bench")
-    rows, run = study("rows"), study("run")
+    rows, runs_of = study("rows"), study("runs").Runs
     for path in (STUDY / "results").glob("*.jsonl"):
         if path.stem not in {"lfwa", "celeba", "drawn-easy", "drawn-hard"}:
             continue
@@ -219,13 +218,13 @@ def test_every_row_of_the_study_has_the_same_seeds_and_the_same_search(study):
                 seed: [
                     (r["learning_rate"], r["weight_decay"]) for r in own if r["split"] == "valid" and r["seed"] == seed
                 ]
-                for seed in run.SEARCH_SEEDS
+                for seed in rows.SEARCH_SEEDS
             }
             first, *others = searched.values()
             assert sorted(rate for rate, decay in first if decay == rows.WEIGHT_DECAYS[0]) == list(rows.LEARNING_RATES)
             assert len(first) == len(rows.LEARNING_RATES) + len(rows.WEIGHT_DECAYS) - 1
-            runs = run.Runs(path)
+            runs = runs_of(path)
             for again in others:
-                assert sorted(again) == sorted(runs.leading(row.name)[: run.FINALISTS])
+                assert sorted(again) == sorted(runs.leading(row.name)[: rows.FINALISTS])
             chosen = {(r["learning_rate"], r["weight_decay"]) for r in own if r["split"] == "test"}
             assert chosen == {runs.best(row.name)}, (path.stem, row.name)

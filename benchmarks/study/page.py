@@ -12,7 +12,7 @@ import texts
 from compare import Difference, holm, paired
 from figures import draw_differences, draw_tasks
 from results import SCORES, SETS, STEPS, Results
-from rows import BY_NAME, OURS, RARE, ROWS, WEIGHTING
+from rows import BY_NAME, LEARNING_RATES, OURS, RARE, ROWS, WEIGHT_DECAYS, WEIGHTING
 from words import marked, percent, plain_title, points, rule_title
 
 HERE = Path(__file__).parent
@@ -43,7 +43,9 @@ def page(results: Mapping[str, Results]) -> str:
     lfwa = results["lfwa"]
     found = lfwa.comparisons()
     parts = [
-        texts.INTRO.format(seeds=lfwa.seeds),
+        texts.INTRO.format(
+            seeds=lfwa.seeds, settings=len(LEARNING_RATES) + len(WEIGHT_DECAYS) - 1, ends=ends_of_range(results)
+        ),
         *answer(lfwa, found),
         "## Part by part",
         "",
@@ -67,6 +69,19 @@ def page(results: Mapping[str, Results]) -> str:
         texts.COMMANDS,
     ]
     return "\n".join(parts)
+
+
+def ends_of_range(results: Mapping[str, Results]) -> str:
+    """Say for which rows the search chose the lowest or the highest rate, so that a better one may lie outside."""
+    lowest, highest = LEARNING_RATES[0], LEARNING_RATES[-1]
+    there = {
+        f"*{plain_title(row)}* on {title}"
+        for name, title in SETS.items()
+        for row in results[name].rows()
+        if results[name].learning_rate(row) in {lowest, highest}
+    }
+    listed = "chosen for\n" + " and\n".join(sorted(there)) if there else "never chosen"
+    return f"Rates were tried from {lowest:g} to {highest:g}; an end of this range was {listed}."
 
 
 def answer(lfwa: Results, found: Mapping[Any, Difference]) -> Iterable[str]:

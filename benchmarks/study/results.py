@@ -28,6 +28,7 @@ STEPS = (  # what is added, from which row to which
     ("CGFF, to `spatial=True`", "spatial", "spatial-cgff"),
     ("DWS, to `spatial=True` and CGFF", "spatial-cgff", OURS),
     ("eight queries a group in place of one", "one-query", OURS),
+    ("CGFF's fixed factor", "unscaled", OURS),
 )
 
 
@@ -57,6 +58,10 @@ class Results:
 
     def rows(self, section: str | None = None) -> list[str]:
         return [row.name for row in ROWS if row.name in self.runs and section in {None, row.section}]
+
+    def learning_rate(self, row: str) -> float:
+        rate: float = next(iter(self.runs[row].values()))["learning_rate"]
+        return rate
 
     @property
     def seeds(self) -> int:

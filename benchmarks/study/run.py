@@ -4,26 +4,33 @@ python benchmarks/study/run.py lfwa --root path/to/lfwa --weights efficientnet-l
 python benchmarks/study/run.py drawn-hard --weights efficientnet-lite0-57934424.pth
 """
 
-import json
 import multiprocessing
 import os
 from argparse import ArgumentParser
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
 from features import SETS, Features, Source, load
-from rows import BY_NAME, EPOCHS, LEARNING_RATES, SEARCH_EPOCHS, SEEDS, WEIGHT_DECAYS, Row, rows_of
+from rows import (
+    BY_NAME,
+    EPOCHS,
+    FINALISTS,
+    LEARNING_RATES,
+    SEARCH_EPOCHS,
+    SEARCH_SEEDS,
+    SEEDS,
+    WEIGHT_DECAYS,
+    Row,
+    rows_of,
+)
+from runs import Runs
 from training import Settings, run
 
 HERE = Path(__file__).parent
-SEARCH_SEEDS = (1000, 1001, 1002)  # of no final run; the second and third try the best settings of the first
-FINALISTS = 3
 
 
 @dataclass(frozen=True)
@@ -39,50 +46,6 @@ class Job:
     @property
     def key(self) -> tuple[Any, ...]:
         return self.row, self.seed, self.split, self.settings.learning_rate, self.settings.weight_decay
-
-
-class Runs:
-    """The file of finished runs; a line that a kill cut short is dropped."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.done = path, []
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        if not text.endswith("\n"):
-            path.write_text(text := text[: text.rfind("\n") + 1], encoding="utf-8")
-        self.done = [json.loads(line) for line in text.splitlines()]
-
-    def add(self, record: dict[str, Any]) -> None:
-        """Write a finished run at once."""
-        self.done.append(record)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-
-    def lacks(self, job: Job) -> bool:
-        """Tell whether the job is still to do."""
-        fields = ("row", "seed", "split", "learning_rate", "weight_decay")
-        return job.key not in {tuple(record[name] for name in fields) for record in self.done}
-
-    def leading(self, row: str) -> list[tuple[float, float]]:
-        """List the learning rates and weight decays that the first seed tried, the best first."""
-        tried = [r for r in self._tried(row) if r["seed"] == SEARCH_SEEDS[0]]
-        return [(r["learning_rate"], r["weight_decay"]) for r in sorted(tried, key=_score, reverse=True)]
-
-    def best(self, row: str) -> tuple[float, float]:
-        """Give the learning rate and the weight decay with the highest mean score, of those that all seeds tried."""
-        scores = defaultdict(list)
-        for record in self._tried(row):
-            scores[record["learning_rate"], record["weight_decay"]].append(_score(record))
-        most = max(map(len, scores.values()))
-        return max((s for s in scores if len(scores[s]) == most), key=lambda s: fmean(scores[s]))
-
-    def _tried(self, row: str) -> list[dict[str, Any]]:
-        return [record for record in self.done if record["row"] == row and record["split"] == "valid"]
-
-
-def _score(record: dict[str, Any]) -> float:
-    score: float = record["accuracy"] + record["balanced_accuracy"]
-    return score
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

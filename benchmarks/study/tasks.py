@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from results import spread
-from run import HERE, Runs
+from run import HERE
+from runs import Runs
 from torch import Tensor, nn
 from torchjd.scalarization import FAMO, UW
 

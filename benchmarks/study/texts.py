@@ -15,7 +15,8 @@ INTRO = """% Written by benchmarks/study/page.py from benchmarks/study/results; 
 
 You pay for a part with code, time and trust. What do you get? Every row below was trained {seeds} times, from
 {seeds} seeds, on the same inputs for the same number of steps. Learning rate and weight decay were chosen for
-each row by the same search on the validation part: six settings from one seed, the three best from two more.
+each row by the same search on the validation part: {settings} settings from one seed, the three best from two more.
+{ends}
 Differences are paired over the seeds: each has its mean, a 95 % bootstrap interval over seeds, and a paired t
 test corrected by Holm for all comparisons on that data set. Where the corrected test or the interval includes
 zero, we say *no difference*.
