@@ -174,32 +174,40 @@ def wsgsa() -> Drawing:
 def positions() -> Drawing:
     d = Drawing(
         "positions",
-        400,
+        446,
         "Where a group looks: a weight for each group and position",
         "A key layer K, shared by all groups, turns the shared map into keys. Each group has one query. Query times "
-        "keys, a softmax over all positions and a factor of the number of positions give each group a map of weights "
-        "that averages to one. It multiplies the group's gated features.",
+        "keys, plus what the group thinks of the place, a softmax over all positions and a factor of the number of "
+        "positions give each group a map of weights that averages to one. It multiplies the group's gated features.",
     )
-    d.map(105, 14)
-    d.label(140, 36, "f(X)", "b c h w")
-    d.arrow((105, 64), (105, 82))
-    d.op(105, 96, "K, shared")
-    d.arrow((105, 110), (105, 126))
-    d.map(105, 128, sheets=2)
-    d.label(140, 148, "keys", "b k h w")
-    d.vectors(285, 122)
-    d.label(326, 144, "q", "g k")
-    d.arrow((105, 174), (105, 205), (177, 205))
-    d.arrow((285, 180), (285, 205), (203, 205))
-    d.sign(190, 205, "·")
-    d.arrow((190, 218), (190, 234))
-    d.op(190, 248, "softmax over h w, times S", width=210)
-    d.arrow((190, 262), (190, 278))
-    d.maps(190, 280, looks=LOOKS, sheets=1)
-    d.label(282, 298, "α", "b g h w")
-    d.arrow((190, 322), (190, 338))
-    d.op(190, 352, "X′ = Ψ · α · f(X)", width=150)
-    d.text(190, 387, "each α averages to 1; new, it is 1 everywhere", "note middle")
+    d.map(75, 14)
+    d.label(110, 36, "f(X)", "b c h w")
+    d.arrow((75, 64), (75, 82))
+    d.op(75, 96, "K, shared")
+    d.arrow((75, 110), (75, 126))
+    d.map(75, 128, sheets=2)
+    d.label(110, 148, "keys", "b k h w")
+    d.vectors(205, 122)
+    d.label(240, 144, "q", "g k")
+    d.vectors(303, 122)
+    d.label(338, 144, "p", "g 5")
+    d.arrow((75, 174), (75, 205), (117, 205))
+    d.arrow((205, 180), (205, 205), (143, 205))
+    d.sign(130, 205, "·")
+    d.arrow((303, 180), (303, 192))
+    d.op(303, 206, "p · c", width=70)
+    d.text(303, 238, "c: y, x, y², yx, x²", "note middle")
+    d.arrow((130, 218), (130, 252), (177, 252))
+    d.arrow((268, 206), (240, 206), (240, 252), (203, 252))
+    d.sign(190, 252, "+")
+    d.arrow((190, 265), (190, 280))
+    d.op(190, 294, "softmax over h w, times S", width=210)
+    d.arrow((190, 308), (190, 324))
+    d.maps(190, 326, looks=LOOKS, sheets=1)
+    d.label(282, 344, "α", "b g h w")
+    d.arrow((190, 368), (190, 384))
+    d.op(190, 398, "X′ = Ψ · α · f(X)", width=150)
+    d.text(190, 433, "each α averages to 1; new, it is 1 everywhere", "note middle")
     return d
 
 

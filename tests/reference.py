@@ -46,8 +46,14 @@ def channel_gates(x, down_weight, down_bias, up_weight, up_bias):
     return stacked(gates)
 
 
-def position_weights(shared, queries, key_weight):
-    """Alpha = S softmax_s(q . K(f(X))[s] / sqrt(k)) for shared features f(X) (b, c, *s) and each query q."""
+def coordinates(place, space):
+    """The place on each axis from -1 to 1, at the middle of a position, and the products of any two of these."""
+    axes = [(2 * i + 1) / size - 1 for i, size in zip(place, space, strict=True)]
+    return axes + [axes[i] * axes[j] for i in range(len(axes)) for j in range(i, len(axes))]
+
+
+def position_weights(shared, queries, key_weight, place_weight=None):
+    """Alpha = S softmax_s(q . K(f(X))[s] / sqrt(k) + p . coordinates[s]) for f(X) (b, c, *s) and each query q, p."""
     num_groups, width = queries.shape
     space = shared.shape[2:]
     weights = torch.empty(len(shared), num_groups, *space, dtype=shared.dtype)
@@ -59,6 +65,8 @@ def position_weights(shared, queries, key_weight):
             for k in range(width):
                 key = sum(key_weight[k, c] * shared[(b, c, *s)] for c in range(shared.shape[1]))
                 score = score + queries[g, k] * key / sqrt(width)
+            if place_weight is not None:
+                score = score + sum(p * c for p, c in zip(place_weight[g], coordinates(s, space), strict=True))
             raised[s] = torch.exp(score)
         total = sum(raised.values())
         for s in places(space):

@@ -56,6 +56,23 @@ def test_position_weights_equal_the_loops(space, device):
     assert_same_with_gradients(functional.position_weights, reference.position_weights, inputs, device)
 
 
+@pytest.mark.parametrize("space", SPACES[1:])
+def test_position_weights_with_coordinates_equal_the_loops(space, device):
+    inputs = [numbers(2, 3, *space), numbers(4, 5), numbers(5, 3), numbers(4, len(space) * (len(space) + 3) // 2)]
+    assert_same_with_gradients(functional.position_weights, reference.position_weights, inputs, device)
+
+
+def test_with_coordinates_a_query_can_look_at_one_place_at_any_size():
+    blind = torch.zeros(1, 2), torch.zeros(2, 3)
+    at = torch.tensor([[0.5, -0.5, -0.5, 0.0, -0.5]])  # minus half the squared distance to y = 0.5, x = -0.5
+    for size in (8, 16):
+        where = functional.position_weights(torch.randn(1, 3, size, size), *blind, 40 * at)
+        highest = divmod(int(where.argmax()), size)
+        centre = torch.tensor([(2 * i + 1) / size - 1 for i in highest])
+        assert (centre - torch.tensor([0.5, -0.5])).abs().max() <= 1 / size
+        assert where.max() > 3 * where.mean()
+
+
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("num_queries", [0, 1, 3], ids=["plain", "a query", "three queries"])
 def test_gated_features_equal_the_loops(space, num_queries, device):

@@ -77,7 +77,8 @@ def slow_maps(images, p):
     positions = None
     if spatial:
         queries = p["wsgsa.queries"].reshape(-1, len(p["wsgsa.key_weight"]))
-        positions = reference.position_weights(x, queries, p["wsgsa.key_weight"])
+        places = 20 * p["wsgsa.place_weight"].reshape(len(queries), -1) if "wsgsa.place_weight" in p else None
+        positions = reference.position_weights(x, queries, p["wsgsa.key_weight"], places)
     grouped = 2 * reference.wsgsa(x, gates, positions)
     if "projection.weight" in p:
         grouped = reference.channel_linear(grouped, p["projection.weight"])
@@ -87,9 +88,16 @@ def slow_maps(images, p):
 
 
 class TestTheModel:
-    @pytest.mark.parametrize("spatial", [False, True], ids=["plain", "spatial"])
+    @pytest.mark.parametrize(
+        "looking",
+        [
+            pytest.param({"spatial": False}, id="plain"),
+            pytest.param({"coordinates": False}, id="spatial"),
+            pytest.param({}, id="with coordinates"),
+        ],
+    )
     @pytest.mark.parametrize("fused_channels", [4, 512], ids=["with projection", "without projection"])
-    def test_equals_the_loops(self, fused_channels, spatial, device):
+    def test_equals_the_loops(self, fused_channels, looking, device):
         model = FARAMTN(
             nn.Conv2d(3, 6, 2, stride=2),
             6,
@@ -97,9 +105,10 @@ class TestTheModel:
             reduction=2,
             fused_channels=fused_channels,
             num_heads=2,
-            spatial=spatial,
             key_channels=3,
+            **looking,
         )
+        assert (model.wsgsa.place_weight is None) == bool(looking)
         model = perturbed(model.double()).to(device)
         images = torch.rand(2, 3, 4, 6, dtype=torch.float64)
         assert_same_with_gradients(model, model.attribute_maps, slow_maps, images, device)

@@ -62,7 +62,9 @@ def slow_positions(x, p):
     shared = slow_share(x, p)
     if "queries" not in p:
         return None
-    return reference.position_weights(shared, p["queries"].reshape(-1, len(p["key_weight"])), p["key_weight"])
+    queries = p["queries"].reshape(-1, len(p["key_weight"]))
+    places = 20 * p["place_weight"].reshape(len(queries), -1) if "place_weight" in p else None
+    return reference.position_weights(shared, queries, p["key_weight"], places)
 
 
 def slow_wsgsa(x, p):
@@ -103,6 +105,20 @@ class TestWSGSA:
             assert_same_with_gradients(wsgsa, wsgsa.pooled, lambda x, p: reference.pooled(slow_wsgsa(x, p)), x, device)
         else:
             assert_same_with_gradients(wsgsa, wsgsa, slow_wsgsa, x, device)
+
+    @pytest.mark.parametrize("method", ["forward", "pooled", "positions"])
+    @pytest.mark.parametrize("num_heads", [1, 2])
+    @pytest.mark.parametrize("space", SPACES[1:])
+    def test_with_coordinates_equals_the_loops(self, space, num_heads, method, device):
+        sizes = {"reduction": 2, "num_heads": num_heads, "key_channels": 3, "coordinates": len(space)}
+        wsgsa = grown(WSGSA(4, 3, spatial=True, **sizes), device)
+        slow = {
+            "forward": slow_wsgsa,
+            "pooled": lambda x, p: reference.pooled(slow_wsgsa(x, p)),
+            "positions": lambda x, p: slow_positions(x, p).unflatten(1, (3, num_heads)).mean(2),
+        }[method]
+        x = torch.randn(2, 4, *space, dtype=torch.float64)
+        assert_same_with_gradients(wsgsa, getattr(wsgsa, method), slow, x, device)
 
     def test_gates_equal_the_loops(self, device):
         wsgsa = grown(WSGSA(4, 3, reduction=2), device)
@@ -152,6 +168,9 @@ class TestWSGSA:
             "queries": (8, 64),
             "key_weight": (64, 64),
         }
+
+    def test_the_place_costs_five_weights_a_query(self):
+        assert WSGSA(64, 8, spatial=True, num_heads=4, coordinates=2).place_weight.shape == (8, 4 * 5)
 
     def test_a_gate_pair_costs_what_the_paper_counts(self):
         gates = sum(p.numel() for p in WSGSA(2048, 1).parameters())
@@ -215,6 +234,17 @@ class TestWSGSA:
             pytest.param({"reduction": 0}, "WSGSA: reduction must be at least 1, got 0", id="no reduction"),
             pytest.param({"key_channels": 0}, "WSGSA: key_channels must be at least 1, got 0", id="keys"),
             pytest.param({"out_channels": 0}, "WSGSA: out_channels must be at least 1, got 0", id="out"),
+            pytest.param(
+                {"coordinates": 2},
+                "WSGSA: coordinates is a number of spatial axes, 0 to 3, and needs spatial=True, "
+                "got coordinates=2 and spatial=False",
+                id="coordinates without spatial",
+            ),
+            pytest.param(
+                {"coordinates": 4, "spatial": True},
+                "WSGSA: coordinates is a number of spatial axes, 0 to 3",
+                id="too many axes",
+            ),
             pytest.param({"out_channels": 32}, "channels=64 and out_channels=32; pass shared=", id="nothing shared"),
         ],
     )
@@ -226,6 +256,11 @@ class TestWSGSA:
     def test_another_number_of_channels_is_refused_with_both_numbers(self, method):
         with pytest.raises(ValueError, match="WSGSA: expects 64 channels, got 32"):
             getattr(WSGSA(64, 8), method)(torch.randn(2, 32, 7, 7))
+
+    @pytest.mark.parametrize("method", ["forward", "pooled", "positions"])
+    def test_another_number_of_axes_than_coordinates_is_refused_with_both_numbers(self, method):
+        with pytest.raises(ValueError, match="WSGSA with coordinates: expects 2 spatial axes, got 1"):
+            getattr(WSGSA(16, 2, spatial=True, coordinates=2), method)(torch.randn(2, 16, 3))
 
     @pytest.mark.parametrize("method", ["forward", "pooled", "positions"])
     def test_a_shared_module_with_other_channels_is_refused_with_both_numbers(self, method):

@@ -29,6 +29,7 @@ TOLERANCES = {
     torch.float16: {"rtol": 1e-2, "atol": 1e-2},
 }
 DTYPES = st.sampled_from(list(TOLERANCES))
+LOOKS = st.sampled_from(["everywhere", "by content", "by place"])
 
 
 def named_groups(sizes):
@@ -63,8 +64,10 @@ def grown(module):
     return module
 
 
-def small_wsgsa(num_groups, spatial, *, shared=None):
-    return grown(WSGSA(8, num_groups, reduction=4, shared=shared, spatial=spatial, num_heads=2, key_channels=4))
+def small_wsgsa(num_groups, looks, space):
+    """A module whose groups look everywhere alike, by what is there, or by what is there and the place."""
+    options = {"spatial": looks != "everywhere", "coordinates": len(space) if looks == "by place" else 0}
+    return grown(WSGSA(8, num_groups, reduction=4, num_heads=2, key_channels=4, **options))
 
 
 def small_model(groups, *, spatial=False, narrow=True, num_heads=2):
@@ -86,14 +89,15 @@ def small_model(groups, *, spatial=False, narrow=True, num_heads=2):
 
 
 class TestPooling:
-    @given(SEEDS, BATCHES, NUM_GROUPS, SPACES, st.booleans(), LAYOUTS, DTYPES)
-    @example(0, 0, 1, (), False, "contiguous", torch.float64)
-    @example(0, 1, 40, (4, 4), True, "channels last", torch.float32)
+    @given(SEEDS, BATCHES, NUM_GROUPS, SPACES, LOOKS, LAYOUTS, DTYPES)
+    @example(0, 0, 1, (), "everywhere", "contiguous", torch.float64)
+    @example(0, 1, 40, (4, 4), "by content", "channels last", torch.float32)
+    @example(0, 1, 40, (4, 4), "by place", "channels last", torch.float32)
     def test_pooled_equals_the_dense_result_averaged(  # noqa: PLR0917
-        self, seed, batch, groups, space, spatial, layout, dtype
+        self, seed, batch, groups, space, looks, layout, dtype
     ):
         torch.manual_seed(seed)
-        wsgsa = small_wsgsa(groups, spatial).to(dtype)
+        wsgsa = small_wsgsa(groups, looks, space).to(dtype)
         x = features(layout, batch, 8, *space).to(dtype)
         dense = wsgsa(x)
         assert dense.shape == (batch, groups, 8, *space)
@@ -124,10 +128,10 @@ class TestPooling:
 
 
 class TestPositions:
-    @given(SEEDS, BATCHES, NUM_GROUPS, SPACES, LAYOUTS)
-    def test_they_are_positive_and_average_to_one(self, seed, batch, groups, space, layout):
+    @given(SEEDS, BATCHES, NUM_GROUPS, SPACES, LOOKS, LAYOUTS)
+    def test_they_are_positive_and_average_to_one(self, seed, batch, groups, space, looks, layout):
         torch.manual_seed(seed)
-        positions = small_wsgsa(groups, spatial=True).positions(features(layout, batch, 8, *space))
+        positions = small_wsgsa(groups, looks, space).positions(features(layout, batch, 8, *space))
         assert positions.shape == (batch, groups, *space)
         assert (positions > 0).all()
         flat = positions.flatten(2) if space else positions[..., None]
@@ -143,7 +147,8 @@ class TestPositions:
     @given(SEEDS, BATCHES, NUM_GROUPS, SPACES)
     def test_a_new_spatial_module_is_the_plain_module(self, seed, batch, groups, space):
         torch.manual_seed(seed)
-        spatial, plain = WSGSA(8, groups, reduction=4, spatial=True), WSGSA(8, groups, reduction=4)
+        spatial = WSGSA(8, groups, reduction=4, spatial=True, coordinates=len(space))
+        plain = WSGSA(8, groups, reduction=4)
         plain.load_state_dict(spatial.state_dict(), strict=False)
         x = torch.randn(batch, 8, *space)
         torch.testing.assert_close(spatial(x), plain(x))
@@ -180,10 +185,10 @@ class TestCGFF:
 
 
 class TestGroups:
-    @given(SEEDS, BATCHES, NUM_GROUPS, SPACES, st.booleans(), LAYOUTS)
-    def test_adding_a_group_leaves_the_others_alone(self, seed, batch, groups, space, spatial, layout):
+    @given(SEEDS, BATCHES, NUM_GROUPS, SPACES, LOOKS, LAYOUTS)
+    def test_adding_a_group_leaves_the_others_alone(self, seed, batch, groups, space, looks, layout):
         torch.manual_seed(seed)
-        fewer, more = small_wsgsa(groups, spatial), small_wsgsa(groups + 1, spatial)
+        fewer, more = small_wsgsa(groups, looks, space), small_wsgsa(groups + 1, looks, space)
         with torch.no_grad():
             for name, parameter in more.named_parameters():
                 kept = fewer.get_parameter(name)
@@ -192,10 +197,10 @@ class TestGroups:
         for method in ("gates", "positions", "forward", "pooled"):
             torch.testing.assert_close(getattr(more, method)(x)[:, :groups], getattr(fewer, method)(x))
 
-    @given(SEEDS, NUM_GROUPS, SPACES, st.booleans())
-    def test_permuting_the_groups_permutes_what_wsgsa_gives(self, seed, groups, space, spatial):
+    @given(SEEDS, NUM_GROUPS, SPACES, LOOKS)
+    def test_permuting_the_groups_permutes_what_wsgsa_gives(self, seed, groups, space, looks):
         torch.manual_seed(seed)
-        wsgsa, order = small_wsgsa(groups, spatial), torch.randperm(groups)
+        wsgsa, order = small_wsgsa(groups, looks, space), torch.randperm(groups)
         permuted = copy.deepcopy(wsgsa)
         with torch.no_grad():
             for name, parameter in wsgsa.named_parameters():
@@ -242,7 +247,7 @@ class TestGroups:
         groups = named_groups(sizes)
         permuted_groups, order, columns = shuffled(groups)
         model, permuted = small_model(groups, spatial=spatial), small_model(permuted_groups, spatial=spatial)
-        stacked = {"down_weight", "down_bias", "up_weight", "up_bias", "queries"}
+        stacked = {"down_weight", "down_bias", "up_weight", "up_bias", "queries", "place_weight"}
         state = model.state_dict()
         for name, value in model.state_dict().items():
             state[name] = value[columns] if name.startswith("heads.") else value
@@ -255,10 +260,10 @@ class TestGroups:
 
 
 class TestBatch:
-    @given(SEEDS, NUM_GROUPS, SPACES, st.booleans())
-    def test_permuting_the_batch_permutes_the_output(self, seed, groups, space, spatial):
+    @given(SEEDS, NUM_GROUPS, SPACES, LOOKS)
+    def test_permuting_the_batch_permutes_the_output(self, seed, groups, space, looks):
         torch.manual_seed(seed)
-        wsgsa, cgff = small_wsgsa(groups, spatial), grown(CGFF(8, num_heads=2))
+        wsgsa, cgff = small_wsgsa(groups, looks, space), grown(CGFF(8, num_heads=2))
         x, order = torch.randn(4, 8, *space, dtype=torch.float64), torch.randperm(4)
         torch.testing.assert_close(cgff(wsgsa(x[order])), cgff(wsgsa(x))[order])
         torch.testing.assert_close(wsgsa.pooled(x[order]), wsgsa.pooled(x)[order])

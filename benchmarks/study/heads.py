@@ -183,15 +183,17 @@ def faramtn(
     spatial: bool = True,
     wsgsa: str = "",
     queries: int = 8,
+    coordinates: bool = True,
     **options: Any,
 ) -> nn.Module:
     """Build FARAMTN on the map, with parts left out or replaced."""
     channels, _ = shape
     common: dict[str, Any] = {"shared": convolution(channels), "out_channels": WIDTH, "spatial": spatial}
-    model = FARAMTN(nn.Identity(), channels, groups, **common, **options)
+    model = FARAMTN(nn.Identity(), channels, groups, coordinates=coordinates, **common, **options)
     if wsgsa or (spatial and queries != model.wsgsa.num_heads):
         kind = {"": WSGSA, "ungated": Ungated, "unshared": Unshared}[wsgsa]
-        model.wsgsa = kind(channels, len(groups), num_heads=queries, **common)
+        places = model.wsgsa.coordinates
+        model.wsgsa = kind(channels, len(groups), num_heads=queries, coordinates=places, **common)
     if not fuse:
         model.cgff = nn.Identity()
     elif norm:

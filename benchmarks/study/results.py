@@ -28,6 +28,7 @@ STEPS = (  # what is added, from which row to which
     ("CGFF, to `spatial=True`", "spatial", "spatial-cgff"),
     ("DWS, to `spatial=True` and CGFF", "spatial-cgff", OURS),
     ("eight queries a group in place of one", "one-query", OURS),
+    ("the place, to what is there", "no-place", OURS),
     ("CGFF's fixed factor", "unscaled", OURS),
 )
 

@@ -1,6 +1,6 @@
 """FARAMTN, the reference model: trunk, WSGSA, CGFF and group heads, with exact attribute maps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from math import gcd
 from os import PathLike
@@ -40,6 +40,8 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         spatial: Whether each group also learns where to look; without it, only which channels to take.
         key_channels: Width of the queries and keys of CGFF, all heads together and at most as wide as its channels, and
             of those that weigh the positions.
+        coordinates: Whether where a group looks may also depend on the place in the image, and not only on what is
+            there. Suits aligned images, such as cropped faces.
 
     Raises:
         ValueError: The sizes do not fit each other, see :class:`WSGSA` and :class:`CGFF`.
@@ -75,6 +77,7 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         dropout: float = 0.0,
         spatial: bool = True,
         key_channels: int = 64,
+        coordinates: bool = True,
     ) -> None:
         super().__init__()
         out_channels = channels if out_channels is None else out_channels
@@ -82,7 +85,15 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         self._frozen = False
         gating: dict[str, Any] = {"reduction": reduction, "spatial": spatial, "key_channels": key_channels}
         looks = gcd(max(num_heads, 1), out_channels)
-        self.wsgsa = WSGSA(channels, len(groups), shared=shared, out_channels=out_channels, num_heads=looks, **gating)
+        self.wsgsa = WSGSA(
+            channels,
+            len(groups),
+            shared=shared,
+            out_channels=out_channels,
+            num_heads=looks,
+            coordinates=2 if spatial and coordinates else 0,
+            **gating,
+        )
         narrow = out_channels > fused_channels
         self.projection = nn.Linear(out_channels, fused_channels, bias=False) if narrow else None
         if self.projection is not None:
@@ -99,6 +110,7 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
             "fused_channels": fused_channels,
             "num_heads": num_heads,
             "dropout": dropout,
+            "coordinates": coordinates,
             **gating,
         }
 
@@ -258,7 +270,7 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         weights = saving.weights_file(model_id, options)
         config = saving.checked_config(config, model_id)
         try:
-            model = cls._from_config(config, **options)
+            model: FARAMTN = saving.rebuilt(cls, config, **options)
         except (KeyError, AttributeError) as error:
             raise ValueError(
                 f"FARAMTN.from_pretrained: {saving.CONFIG_FILE} of {model_id} is damaged ({error})."
@@ -266,30 +278,6 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         model.config |= {key: value for key, value in config.items() if key not in options}
         saving.load_exactly(model, weights, map_location, config)
         return model.to(map_location).eval()
-
-    @classmethod
-    def _from_config(cls, config: Mapping[str, Any], **options: Any) -> "FARAMTN":
-        groups: Mapping[str, Sequence[str]] = options.pop("groups")
-        if "trunk" in options:
-            return cls(groups=AttributeGroups(groups), **options)
-        if "backbone" not in config:
-            raise ValueError(
-                "FARAMTN.from_pretrained: this model was not made by from_timm, so its config names no backbone; "
-                "pass trunk= (and shared= if it had one)."
-            )
-        backbone = config["backbone"]
-        del options["channels"]
-        if not backbone["own_shared"]:
-            del options["out_channels"]
-        elif "shared" not in options:
-            raise ValueError("FARAMTN.from_pretrained: this model has a shared module of its own; pass shared=.")
-        return cls.from_timm(
-            backbone["name"],
-            AttributeGroups(groups),
-            backbone_options=backbone["options"],
-            drop_stages=backbone["drop_stages"],
-            **options,
-        )
 
     def _save_pretrained(self, save_directory: Path) -> None:
         saving.save(self, save_directory, self.config)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 from huggingface_hub import hf_hub_download
 from torch import nn
 
+from mtattn.groups import AttributeGroups
 from mtattn.models.card import CARD_FILE, is_unchanged
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
-_DECIDES = {"groups", "num_heads", "backbone", "reduction", "spatial"}  # what the predictions depend on
+_DECIDES = {"groups", "num_heads", "backbone", "reduction", "spatial", "coordinates"}  # what the predictions depend on
 _DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
 
 
@@ -54,6 +55,35 @@ def checked_config(config: Any, place: object) -> dict[str, Any]:
     raise ValueError(
         f"FARAMTN.from_pretrained: the config of a FARAMTN has groups, channels and out_channels, "
         f"that of {place} is something else."
+    )
+
+
+def rebuilt(kind: Any, config: Mapping[str, Any], **options: Any) -> Any:
+    """Build a FARAMTN, without its weights, from its config and the options it had.
+
+    Raises:
+        ValueError: It takes a module that no config can hold: the trunk, or a shared module of the user's own.
+    """
+    groups: Mapping[str, Sequence[str]] = options.pop("groups")
+    if "trunk" in options:
+        return kind(groups=AttributeGroups(groups), **options)
+    if "backbone" not in config:
+        raise ValueError(
+            "FARAMTN.from_pretrained: this model was not made by from_timm, so its config names no backbone; "
+            "pass trunk= (and shared= if it had one)."
+        )
+    backbone = config["backbone"]
+    del options["channels"]
+    if not backbone["own_shared"]:
+        del options["out_channels"]
+    elif "shared" not in options:
+        raise ValueError("FARAMTN.from_pretrained: this model has a shared module of its own; pass shared=.")
+    return kind.from_timm(
+        backbone["name"],
+        AttributeGroups(groups),
+        backbone_options=backbone["options"],
+        drop_stages=backbone["drop_stages"],
+        **options,
     )
 
 

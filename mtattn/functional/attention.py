@@ -1,19 +1,15 @@
-"""The maths of mtattn as pure functions: no parameters, no state.
+"""The maths of WSGSA, CGFF and GroupHeads.
 
 ``*space`` stands for any spatial axes: none (vectors), one (tokens), two (images) or three (video, volumes).
 """
 
 from math import prod, sqrt
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from einops import einsum, rearrange, reduce
 from jaxtyping import Float, Int
 from torch import Tensor
-
-LOSS_FLOOR = 1e-12  # nats; keeps ratios of losses finite and positive
-SURE = 1e4  # a logit whose exp(-logit) is zero in every floating type, and which float16 can hold
 
 
 def channel_gates(
@@ -45,16 +41,38 @@ def position_weights(
     shared: Float[Tensor, "batch channel *space"],
     queries: Float[Tensor, "query key"],
     key_weight: Float[Tensor, "key channel"],
+    place_weight: Float[Tensor, "query coordinate"] | None = None,
 ) -> Float[Tensor, "batch query *space"]:
     """Compute where each query looks: positive weights that average to 1 over the positions.
 
-    ``positions_q = S softmax_s(q . K(shared)[s] / sqrt(k))`` with S positions and k key channels. A group has one query
-    or several, one after the other, each for its own equal part of the channels. mtattn's own extension of WSGSA.
+    ``positions_q = S softmax_s(q . K(shared)[s] / sqrt(k) + place_q . coordinates[s])`` with S positions, k key
+    channels, and the :func:`coordinates` of each position. A group has one query or several, one after the other, each
+    for its own equal part of the channels. mtattn's own extension of WSGSA.
     """
     filters = queries @ key_weight / sqrt(queries.shape[1])  # q . K first: a row a query instead of k at every position
     flat = rearrange(shared, "batch channel ... -> batch channel (...)")
     scores = einsum(filters, flat, "query channel, batch channel space -> batch query space")
+    if place_weight is not None:
+        scores = scores + place_weight @ coordinates(shared)
     return (scores.softmax(dim=-1) * scores.shape[-1]).reshape(*scores.shape[:2], *shared.shape[2:])
+
+
+def coordinates(features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "coordinate position"]:
+    """Tell where each position lies: its place on each spatial axis, from -1 to 1, and the products of any two of them.
+
+    For images y, x, y y, y x and x x. With them a linear score has a highest place, near which it falls off.
+
+    Example:
+        >>> coordinates(torch.zeros(1, 8, 2, 2))
+        tensor([[-0.5000, -0.5000,  0.5000,  0.5000],
+                [-0.5000,  0.5000, -0.5000,  0.5000],
+                [ 0.2500,  0.2500,  0.2500,  0.2500],
+                [ 0.2500, -0.2500, -0.2500,  0.2500],
+                [ 0.2500,  0.2500,  0.2500,  0.2500]])
+    """
+    axes = [(2 * torch.arange(size).to(features) + 1) / size - 1 for size in features.shape[2:]]
+    places = torch.stack(torch.meshgrid(axes, indexing="ij")).flatten(1)
+    return torch.cat([places, *(places[axis : axis + 1] * places[axis:] for axis in range(len(places)))])
 
 
 def gate(
@@ -154,147 +172,3 @@ def group_logits(
     is_own = group_of == torch.arange(grouped.shape[1], device=group_of.device)[:, None]
     logits = every_group.where(is_own.reshape(*is_own.shape, *[1] * (grouped.ndim - 3)), 0).sum(1)
     return logits + bias.reshape(-1, *[1] * (logits.ndim - 2))
-
-
-def group_bce(
-    logits: Float[Tensor, "batch attribute"],
-    targets: Float[Tensor, "batch attribute"],
-    membership: Float[Tensor, "attribute group"],
-    pos_weight: Float[Tensor, " attribute"] | None = None,
-) -> tuple[Float[Tensor, " group"], Float[Tensor, " group"]]:
-    """Compute each group's mean binary cross-entropy in nats, and the number of labels it is the mean of.
-
-    A NaN target is a missing label: whatever stands in its place is never read. A group without labels has loss 0.
-
-    Example:
-        >>> targets = torch.tensor([[1.0, 0.0], [1.0, torch.nan]])
-        >>> group_bce(torch.zeros(2, 2), targets, torch.eye(2))  # log 2 each, of two labels and of one
-        (tensor([0.6931, 0.6931]), tensor([2., 1.]))
-        >>> group_bce_sums(torch.zeros(2, 2), targets, torch.eye(2))
-        (tensor([1.3863, 0.6931]), tensor([2., 1.]))
-    """
-    sums, counts = group_bce_sums(logits, targets, membership, pos_weight)
-    return sums / counts.clamp_min(1), counts
-
-
-def group_bce_sums(
-    logits: Float[Tensor, "batch attribute"],
-    targets: Float[Tensor, "batch attribute"],
-    membership: Float[Tensor, "attribute group"],
-    pos_weight: Float[Tensor, " attribute"] | None = None,
-) -> tuple[Float[Tensor, " group"], Float[Tensor, " group"]]:
-    """Compute the sum of each group's binary cross-entropies in nats, and over how many labels; see ``group_bce``."""
-    dtype = torch.promote_types(logits.dtype, torch.float32)
-    missing = targets.isnan()
-    losses = F.binary_cross_entropy_with_logits(
-        logits.masked_fill(missing, SURE).to(dtype),  # a sure and right prediction: loss and gradient are exactly zero
-        targets.masked_fill(missing, 1).to(dtype),
-        reduction="none",
-        pos_weight=None if pos_weight is None else pos_weight.to(dtype),
-    )
-    # a product and a sum, not a matrix product: exact under TF32 and in the same order on every run
-    membership = membership.to(dtype)
-    sums = (losses.sum(0)[:, None] * membership).sum(0)
-    counts = ((~missing).sum(0)[:, None] * membership).sum(0)
-    return sums, counts
-
-
-class LossHistory(NamedTuple):
-    """What a weighting rule may look at: each task's mean loss over three closed periods, in the losses' unit.
-
-    NaN where there is none: a task without any loss so far, or, in ``previous``, with one period only.
-
-    Attributes:
-        first: The first period.
-        previous: The last period but one.
-        latest: The period just closed.
-
-    Example:
-        >>> history = LossHistory(torch.tensor([0.6, 0.5]), torch.tensor([0.3, 0.4]), torch.tensor([0.18, 0.35]))
-        >>> dws_weights(history), equal_weights(history)
-        (tensor([0.6000, 1.4000]), tensor([1., 1.]))
-        >>> dwa_weights(history), trend_weights(history)
-        (tensor([0.9314, 1.0686]), tensor([1.4118, 0.5882]))
-    """
-
-    first: Float[Tensor, " task"]
-    previous: Float[Tensor, " task"]
-    latest: Float[Tensor, " task"]
-
-
-def dws_weights(history: LossHistory, *, alpha: float = 1.0) -> Float[Tensor, " task"]:
-    """Weigh each task by the fraction of its first loss that is left, ``left^alpha``, scaled to average 1.
-
-    Source:
-        mtattn's reading of FAR-AMTN's dynamic weighting strategy; its formula is not known to us.
-    """
-    return _mean_one(_safe_exp(alpha * _ratio(history.latest, history.first).log()))
-
-
-def equal_weights(history: LossHistory) -> Float[Tensor, " task"]:
-    """Give every task the weight 1."""
-    return torch.ones_like(history.latest)
-
-
-def dwa_weights(history: LossHistory, *, temperature: float = 2.0) -> Float[Tensor, " task"]:
-    """Weigh each task by how slowly it fell in the last period: ``T softmax(latest / previous / temperature)``.
-
-    Source:
-        dynamic weight average, Liu et al. 2019 (arXiv 1803.10704).
-    """
-    return _mean_one(_safe_exp(_ratio(history.latest, history.previous) / temperature))
-
-
-def trend_weights(history: LossHistory) -> Float[Tensor, " task"]:
-    """Weigh each task by the trend of its loss times the scale of its loss.
-
-    ``(trend / mean trend) (latest / mean latest)`` with ``trend = |latest - previous| / latest``, scaled to average 1.
-    A task whose loss did not change gets weight 0.
-
-    Source:
-        He et al. 2017 (adaptively weighted multi-task learning, ACM MM); they use losses on validation data.
-    """
-    trend = (history.latest - history.previous).abs() / history.latest.clamp_min(LOSS_FLOOR)
-    return _mean_one(_mean_one(trend) * _mean_one(history.latest))
-
-
-def random_weights(draw: Int[Tensor, ""], num_tasks: int) -> Float[Tensor, " task"]:
-    """Draw weights that ignore the losses: ``T softmax(standard normal)``, a pure function of the number ``draw``.
-
-    The numbers come from a hash of ``draw`` and not from a generator, so that a resumed run and every rank agree.
-
-    Example:
-        >>> weights = random_weights(torch.tensor(1), 3)
-        >>> weights.mean().round(decimals=4), torch.equal(weights, random_weights(torch.tensor(1), 3))
-        (tensor(1.), True)
-
-    Source:
-        random loss weighting, Lin et al. 2022 (arXiv 2111.10603): the control that every rule has to beat.
-    """
-    counters = draw * (2 * num_tasks) + torch.arange(2 * num_tasks, device=draw.device)
-    radius, angle = ((_hash32(counters).float() + 0.5) / 2**32).chunk(2)
-    normal = (-2 * radius.log()).sqrt() * (2 * torch.pi * angle).cos()
-    return num_tasks * normal.softmax(dim=0)
-
-
-def _hash32(numbers: Int[Tensor, " number"]) -> Int[Tensor, " number"]:
-    mixed = (numbers ^ (numbers >> 32)) & 0xFFFFFFFF
-    for _ in range(3):
-        mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
-    return mixed ^ (mixed >> 16)
-
-
-def _ratio(now: Float[Tensor, " task"], then: Float[Tensor, " task"]) -> Float[Tensor, " task"]:
-    """Divide losses; one below zero has no fraction that is left, so there is no ratio: NaN."""
-    ratio = now.clamp_min(LOSS_FLOOR) / then.clamp_min(LOSS_FLOOR)
-    return ratio.where((now >= 0) & (then >= 0), torch.nan)
-
-
-def _safe_exp(scores: Float[Tensor, " task"]) -> Float[Tensor, " task"]:
-    """Exponentiate up to a common factor, so that nothing overflows and nothing becomes zero."""
-    below_largest = scores - scores.nan_to_num(nan=-torch.inf).amax()
-    return below_largest.clamp_min(-80).exp()
-
-
-def _mean_one(raw: Float[Tensor, " task"]) -> Float[Tensor, " task"]:
-    return raw / raw.nanmean()

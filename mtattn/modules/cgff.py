@@ -1,0 +1,97 @@
+"""CGFF: the groups exchange information."""
+
+from math import sqrt
+
+import torch
+from einops import reduce
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mtattn import functional
+from mtattn._checks import check_divides, check_positive, check_size
+
+
+class CGFF(nn.Module):
+    """Let the groups exchange information: multi-head attention across the group axis, added to the input.
+
+    ``Y = X' + O(A V(X')) / sqrt(channels)`` with ``A = softmax(Q(norm m) K(norm m)^T / sqrt(key_channels))`` and m the
+    spatial mean of X'. The path that carries the values is linear, so averaging over space before or after CGFF is the
+    same. The fixed factor keeps it from growing much faster than the modules around it.
+
+    Args:
+        channels: Channels of each group.
+        num_heads: Number of attention heads.
+        key_channels: Width of the queries and keys of each head; None means ``channels / num_heads``.
+        norm: Whether a layer norm stands before queries and keys.
+        dropout: Probability of dropping an entry of the affinity while training, in [0, 1).
+        device: Device of the parameters.
+        dtype: Type of the parameters.
+
+    Raises:
+        ValueError: A size is not positive, ``num_heads`` does not divide ``channels``, or ``dropout`` is out of range.
+
+    Example:
+        >>> cgff = CGFF(64, num_heads=4)
+        >>> grouped = torch.randn(2, 8, 64, 7, 7)
+        >>> torch.equal(cgff(grouped), grouped)  # a new CGFF changes nothing
+        True
+        >>> cgff.affinity(grouped).shape
+        torch.Size([2, 8, 8])
+
+    Source:
+        cross-group feature fusion in FAR-AMTN (arXiv 2601.01537). That it is this attention is mtattn's reading.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        num_heads: int = 8,
+        key_channels: int | None = None,
+        norm: bool = True,
+        dropout: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_positive("CGFF", channels=channels, num_heads=num_heads)
+        check_divides("CGFF", divisor="num_heads", value=num_heads, channels=channels)
+        key_channels = channels // num_heads if key_channels is None else key_channels
+        check_positive("CGFF", key_channels=key_channels)
+        if not 0 <= dropout < 1:
+            raise ValueError(f"CGFF: dropout is a probability in [0, 1), got {dropout}.")
+        self.channels, self.num_heads, self.key_channels = channels, num_heads, key_channels
+        self.norm = nn.LayerNorm(channels, device=device, dtype=dtype) if norm else nn.Identity()
+
+        def linear(out_channels: int) -> nn.Linear:
+            return nn.Linear(channels, out_channels, bias=False, device=device, dtype=dtype)
+
+        self.query, self.key = linear(num_heads * key_channels), linear(num_heads * key_channels)
+        self.value, self.output = linear(channels), linear(channels)
+        self.dropout = nn.Dropout(dropout)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start as the identity: the output projection is zero, so that a trained model keeps its predictions."""
+        for module in (self.norm, self.query, self.key, self.value):
+            if not isinstance(module, nn.Identity):
+                module.reset_parameters()
+        nn.init.zeros_(self.output.weight)
+
+    def affinity(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch group group"]:
+        """Compute how much each group (row) listens to each group (column), averaged over heads; rows sum to 1."""
+        return reduce(self._affinity(x), "batch head listener speaker -> batch listener speaker", "mean")
+
+    def forward(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch group channel *space"]:
+        """Add to each group's features what it hears from the groups, at every position."""
+        heard = functional.mix_groups(self.dropout(self._affinity(x)), functional.channel_linear(x, self.value.weight))
+        return x + functional.channel_linear(heard, self.output.weight / sqrt(self.channels))
+
+    def extra_repr(self) -> str:  # noqa: D102
+        narrow = self.num_heads * self.key_channels != self.channels
+        return f"{self.channels}, num_heads={self.num_heads}" + f", key_channels={self.key_channels}" * narrow
+
+    def _affinity(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch head group group"]:
+        check_size("CGFF", "channels", expected=self.channels, got=x.shape[2])
+        descriptors = self.norm(reduce(x, "batch group channel ... -> batch group channel", "mean"))
+        return functional.group_affinity(self.query(descriptors), self.key(descriptors), self.num_heads)

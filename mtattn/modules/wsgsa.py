@@ -1,0 +1,168 @@
+"""WSGSA: one shared module, one channel gate a group."""
+
+from math import sqrt
+
+import torch
+from einops import reduce
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mtattn import functional
+from mtattn._checks import check_divides, check_positive, check_size
+
+PLACE_FACTOR = 20.0  # Adam moves all weights alike; few weigh the place, and they have further to go
+
+
+class WSGSA(nn.Module):
+    """Give each attribute group its own view of shared features: one shared module, one channel gate a group.
+
+    ``X'_g = gates_g(X) * f(X)``, channel by channel, where f is ``shared`` and the gates look at the spatial mean of X.
+    With ``spatial=True`` each group also learns where to look: ``X'_g = gates_g(X) * positions_g(X) * f(X)``, by what
+    is there and, with ``coordinates``, by the place.
+
+    Args:
+        channels: Channels of the input.
+        num_groups: Number of attribute groups.
+        reduction: The gates' hidden layer has ``channels / reduction`` units.
+        shared: The module f of all groups: ``(b, channels, *s)`` to ``(b, out_channels, *s2)``; None is the identity.
+        out_channels: Channels that ``shared`` returns; None means as many as it gets.
+        spatial: Whether each group also weighs the positions. A new module weighs them all alike.
+        num_heads: How many queries a group has; each weighs the positions for its own part of the output channels.
+        key_channels: Width of the keys and queries that weigh the positions.
+        coordinates: Number of spatial axes along which the place counts too, 2 for images; 0: only what is there.
+            For images that are aligned, as cropped faces are.
+        device: Device of the parameters.
+        dtype: Type of the parameters.
+
+    Raises:
+        ValueError: A size is not positive, ``reduction`` or ``num_heads`` does not divide its channels, or there are
+            ``coordinates`` without ``spatial``.
+
+    Example:
+        >>> wsgsa = WSGSA(64, num_groups=8)
+        >>> features = torch.randn(2, 64, 7, 7)
+        >>> wsgsa(features).shape
+        torch.Size([2, 8, 64, 7, 7])
+        >>> wsgsa.pooled(features).shape  # the same, averaged over space, but never built
+        torch.Size([2, 8, 64])
+
+    Source:
+        weight-shared group-specific attention in FAR-AMTN (arXiv 2601.01537). ``spatial`` is mtattn's own.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_groups: int,
+        *,
+        reduction: int = 16,
+        shared: nn.Module | None = None,
+        out_channels: int | None = None,
+        spatial: bool = False,
+        num_heads: int = 1,
+        key_channels: int = 64,
+        coordinates: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        out_channels = channels if out_channels is None else out_channels
+        sizes = {"channels": channels, "num_groups": num_groups, "reduction": reduction, "out_channels": out_channels}
+        check_positive("WSGSA", **sizes, num_heads=num_heads, key_channels=key_channels)
+        check_divides("WSGSA", divisor="reduction", value=reduction, channels=channels)
+        check_divides("WSGSA", divisor="num_heads", value=num_heads, out_channels=out_channels)
+        if shared is None and out_channels != channels:
+            raise ValueError(
+                f"WSGSA: without a shared module out_channels equals channels, "
+                f"got channels={channels} and out_channels={out_channels}; pass shared=."
+            )
+        if not 0 <= coordinates <= 3 * spatial:
+            raise ValueError(
+                f"WSGSA: coordinates is a number of spatial axes, 0 to 3, and needs spatial=True, "
+                f"got coordinates={coordinates} and spatial={spatial}."
+            )
+        self.channels, self.num_groups, self.out_channels = channels, num_groups, out_channels
+        self.reduction, self.spatial, self.num_heads, self.key_channels = reduction, spatial, num_heads, key_channels
+        self.coordinates = coordinates
+        self.shared = nn.Identity() if shared is None else shared
+
+        def parameter(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+
+        reduced = channels // reduction
+        self.down_weight = parameter(num_groups, reduced, channels)
+        self.down_bias = parameter(num_groups, reduced)
+        self.up_weight = parameter(num_groups, out_channels, reduced)
+        self.up_bias = parameter(num_groups, out_channels)
+        self.queries = parameter(num_groups, num_heads * key_channels) if spatial else None
+        self.key_weight = parameter(key_channels, out_channels) if spatial else None
+        terms = coordinates * (coordinates + 3) // 2  # the axes, and the products of any two of them
+        self.place_weight = parameter(num_groups, num_heads * terms) if coordinates else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start the gates near one half, each group a little different, and the positions all alike.
+
+        The weights start like torch's Linear. Zero biases and the sigmoid keep the gates close to one half, so twice
+        the output has the scale of f(X). ``shared`` keeps its parameters.
+        """
+        for weight in (self.down_weight, self.up_weight, self.key_weight):
+            if weight is not None:
+                nn.init.uniform_(weight, -1 / sqrt(weight.shape[-1]), 1 / sqrt(weight.shape[-1]))
+        for start_at_zero in (self.down_bias, self.up_bias, self.queries, self.place_weight):
+            if start_at_zero is not None:
+                nn.init.zeros_(start_at_zero)
+
+    def gates(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch group out"]:
+        """Compute the gate of each group and output channel, in (0, 1)."""
+        return self._gates(self._mean(x))
+
+    def positions(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch group *new_space"]:
+        """Compute how much each group looks at each position of f(x); averages to 1, all ones without ``spatial``."""
+        shared = self._share(x)
+        positions = self._positions(shared)
+        if positions is None:
+            return shared.new_ones(shared.shape[0], self.num_groups, *shared.shape[2:])
+        return reduce(positions, "batch (group head) ... -> batch group ...", "mean", group=self.num_groups)
+
+    def forward(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch group out *new_space"]:
+        """Compute the features of each group at every position of f(x)."""
+        gates = self.gates(x)  # first: a shared module may work in place
+        shared = self._share(x)
+        return functional.gate(shared, gates, self._positions(shared))
+
+    def pooled(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch group out"]:
+        """Compute ``self(x)`` averaged over space, exactly, without building it."""
+        mean = self._mean(x)
+        gates = self._gates(mean)
+        if isinstance(self.shared, nn.Identity) and not self.spatial:
+            return gates * mean.unsqueeze(1)  # the same mean twice, so x is read once
+        shared = self._share(x)
+        return functional.gate_mean(shared, gates, self._positions(shared))
+
+    def extra_repr(self) -> str:  # noqa: D102
+        sizes = f"{self.channels}, {self.num_groups}, reduction={self.reduction}, out_channels={self.out_channels}"
+        where = f", spatial=True, num_heads={self.num_heads}, key_channels={self.key_channels}" * self.spatial
+        return sizes + where + f", coordinates={self.coordinates}" * bool(self.coordinates)
+
+    def _mean(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel"]:
+        check_size("WSGSA", "channels", expected=self.channels, got=x.shape[1])
+        return reduce(x, "batch channel ... -> batch channel", "mean")
+
+    def _gates(self, mean: Float[Tensor, "batch channel"]) -> Float[Tensor, "batch group out"]:
+        return functional.channel_gates(mean, self.down_weight, self.down_bias, self.up_weight, self.up_bias)
+
+    def _share(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch out *new_space"]:
+        check_size("WSGSA", "channels", expected=self.channels, got=x.shape[1])
+        shared: Tensor = self.shared(x)
+        check_size("WSGSA", "out_channels from its shared module", expected=self.out_channels, got=shared.shape[1])
+        return shared
+
+    def _positions(self, shared: Float[Tensor, "batch out *space"]) -> Float[Tensor, "batch query *space"] | None:
+        if self.queries is None or self.key_weight is None:
+            return None
+        queries, place_weight = self.queries.reshape(-1, self.key_channels), None
+        if self.place_weight is not None:
+            check_size("WSGSA with coordinates", "spatial axes", expected=self.coordinates, got=shared.ndim - 2)
+            place_weight = PLACE_FACTOR * self.place_weight.reshape(len(queries), -1)
+        return functional.position_weights(shared, queries, self.key_weight, place_weight)
