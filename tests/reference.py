@@ -46,10 +46,14 @@ def channel_gates(x, down_weight, down_bias, up_weight, up_bias):
     return stacked(gates)
 
 
-def coordinates(place, space):
-    """The place on each axis from -1 to 1, at the middle of a position, and the products of any two of these."""
-    axes = [(2 * i + 1) / size - 1 for i, size in zip(place, space, strict=True)]
-    return axes + [axes[i] * axes[j] for i in range(len(axes)) for j in range(i, len(axes))]
+def coordinates(space):
+    """For each position its place on each axis from -1 to 1 and the products of any two, minus their mean over all."""
+    terms = {}
+    for s in places(space):
+        axes = [(2 * i + 1) / size - 1 for i, size in zip(s, space, strict=True)]
+        terms[s] = axes + [axes[i] * axes[j] for i in range(len(axes)) for j in range(i, len(axes))]
+    means = [sum(values) / len(terms) for values in zip(*terms.values(), strict=True)]
+    return {s: [value - mean for value, mean in zip(terms[s], means, strict=True)] for s in terms}
 
 
 def position_weights(shared, queries, key_weight, place_weight=None):
@@ -66,7 +70,7 @@ def position_weights(shared, queries, key_weight, place_weight=None):
                 key = sum(key_weight[k, c] * shared[(b, c, *s)] for c in range(shared.shape[1]))
                 score = score + queries[g, k] * key / sqrt(width)
             if place_weight is not None:
-                score = score + sum(p * c for p, c in zip(place_weight[g], coordinates(s, space), strict=True))
+                score = score + sum(p * c for p, c in zip(place_weight[g], coordinates(space)[s], strict=True))
             raised[s] = torch.exp(score)
         total = sum(raised.values())
         for s in places(space):

@@ -60,19 +60,21 @@ def position_weights(
 def coordinates(features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "coordinate position"]:
     """Tell where each position lies: its place on each spatial axis, from -1 to 1, and the products of any two of them.
 
-    For images y, x, y y, y x and x x. With them a linear score has a highest place, near which it falls off.
+    For images y, x, y y, y x and x x. With them a linear score has a highest place, near which it falls off. Each
+    averages to zero over the positions, so that what tells no position from another is zero.
 
     Example:
-        >>> coordinates(torch.zeros(1, 8, 2, 2))
-        tensor([[-0.5000, -0.5000,  0.5000,  0.5000],
-                [-0.5000,  0.5000, -0.5000,  0.5000],
-                [ 0.2500,  0.2500,  0.2500,  0.2500],
-                [ 0.2500, -0.2500, -0.2500,  0.2500],
-                [ 0.2500,  0.2500,  0.2500,  0.2500]])
+        >>> coordinates(torch.zeros(1, 8, 1, 4))
+        tensor([[ 0.0000,  0.0000,  0.0000,  0.0000],
+                [-0.7500, -0.2500,  0.2500,  0.7500],
+                [ 0.0000,  0.0000,  0.0000,  0.0000],
+                [-0.0000, -0.0000,  0.0000,  0.0000],
+                [ 0.2500, -0.2500, -0.2500,  0.2500]])
     """
     axes = [(2 * torch.arange(size).to(features) + 1) / size - 1 for size in features.shape[2:]]
     places = torch.stack(torch.meshgrid(axes, indexing="ij")).flatten(1)
-    return torch.cat([places, *(places[axis : axis + 1] * places[axis:] for axis in range(len(places)))])
+    terms = torch.cat([places, *(places[axis : axis + 1] * places[axis:] for axis in range(len(places)))])
+    return terms - terms.mean(1, keepdim=True)
 
 
 def gate(
