@@ -17,8 +17,8 @@ from training import Settings, run
 
 from mtattn.models.backbones import build_backbone
 
-ROWS = ("linear", OURS)
-LEARNING_RATES = (0.001, 0.006, 0.036)  # of the head
+ROWS = ("linear", OURS, "no-place")
+LEARNING_RATES = (0.001, 0.006, 0.036, 0.216)  # of the head
 TRUNK_RATE = 5e-4
 SEARCH_EPOCHS, EPOCHS, SEEDS = 2, 3, 5
 

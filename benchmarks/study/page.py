@@ -122,6 +122,7 @@ def answer(lfwa: Results, found: Mapping[Any, Difference]) -> Iterable[str]:
             ("wsgsa", "spatial"),
             ("linear", "wsgsa"),
             ("one-query", OURS),
+            ("no-place", OURS),
         }:
             what = next(text for text, *pair in STEPS if pair == [a, b])
             accuracy, precision = found[a, b, "accuracy"], found[a, b, "average_precision"]

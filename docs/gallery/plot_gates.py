@@ -11,8 +11,6 @@ import matplotlib.pyplot as plt
 import torch
 from trained import tensors, trained
 
-from mtattn.functional import gate_mean, position_weights
-
 model, _, faces = trained()
 groups = list(model.groups)
 images, targets = tensors(faces, "test")
@@ -36,15 +34,13 @@ for name, part in zip(("group", "face", "group and face together"), parts, stric
 assert parts[0] > total / 2  # as the title says
 
 # %%
-# Then the same gates for every face should do as well. We put each group's mean gates
-# in their place; where it looks stays as it is.
+# Then the same gates for every face should do as well. A gate multiplies, so it can be
+# taken out again: we put each group's mean gates in place of its own. Where the group
+# looks stays as it is.
 
-wsgsa = model.wsgsa
-queries = wsgsa.queries.reshape(-1, wsgsa.key_channels)  # a row a query of a group
 with torch.no_grad():
-    features = wsgsa.shared(model.trunk(images))
-    positions = position_weights(features, queries, wsgsa.key_weight)
-    fixed = gate_mean(features, gates.mean(0, keepdim=True), positions)
+    features = model.wsgsa.pooled(model.trunk(images)) / gates
+    fixed = features * gates.mean(0)
     for name, logits in (
         ("its own gates", model(images)),
         ("mean gates", model.heads(model.cgff(2 * fixed))),
