@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mtattn import functional
 from mtattn._checks import check_divides, check_positive, check_size
 
-PLACE_FACTOR = 20.0  # Adam moves all weights alike; few weigh the place, and they have further to go
+PLACE_FACTOR = 20.0  # Adam moves all weights alike; those of the place are few and have further to go
 
 
 class WSGSA(nn.Module):
@@ -29,7 +29,7 @@ class WSGSA(nn.Module):
         spatial: Whether each group also weighs the positions. A new module weighs them all alike.
         num_heads: How many queries a group has; each weighs the positions for its own part of the output channels.
         key_channels: Width of the keys and queries that weigh the positions.
-        coordinates: Number of spatial axes along which the place counts too, 2 for images; 0: only what is there.
+        coordinates: Number of spatial axes along which the place counts beside what is there: 2 for images, 0 for none.
             For images that are aligned, as cropped faces are.
         device: Device of the parameters.
         dtype: Type of the parameters.
@@ -47,7 +47,8 @@ class WSGSA(nn.Module):
         torch.Size([2, 8, 64])
 
     Source:
-        weight-shared group-specific attention in FAR-AMTN (arXiv 2601.01537). ``spatial`` is mtattn's own.
+        weight-shared group-specific attention in FAR-AMTN (arXiv 2601.01537). ``spatial`` and
+        ``coordinates`` are mtattn's own.
     """
 
     def __init__(
