@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 from features import Source, load
+from finished import Runs
 from rows import BY_NAME, OURS, SEARCH_SEEDS
 from run import HERE, Job, describe
-from runs import Runs
 from torch import Tensor, nn
 from training import Settings, run
 

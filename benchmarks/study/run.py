@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from features import SETS, Features, Source, load
+from finished import Runs
 from rows import (
     BY_NAME,
     EPOCHS,
@@ -27,7 +28,6 @@ from rows import (
     Row,
     rows_of,
 )
-from runs import Runs
 from training import Settings, run
 
 HERE = Path(__file__).parent

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from finished import Runs
 from results import spread
 from run import HERE
-from runs import Runs
 from torch import Tensor, nn
 from torchjd.scalarization import FAMO, UW
 
