@@ -3,7 +3,7 @@ What does one more group cost?
 ==============================
 
 A branch of convolutions for each group of attributes makes a network grow with the
-number of groups. :class:`~mtattn.modules.WSGSA` shares the convolutions and gives each
+number of groups. :class:`~mtattn.WSGSA` shares the convolutions and gives each
 group a gate only.
 """
 

@@ -2,7 +2,7 @@
 Gates tell groups apart, hardly faces
 =====================================
 
-:class:`~mtattn.modules.WSGSA` gives every group of attributes a gate in (0, 1) for each
+:class:`~mtattn.WSGSA` gives every group of attributes a gate in (0, 1) for each
 channel of the shared features. The gates are computed from the face, so they may differ
 from face to face. Do those of a trained model?
 """

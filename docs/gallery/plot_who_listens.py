@@ -2,7 +2,7 @@
 Who listens to whom?
 ====================
 
-:class:`~mtattn.modules.CGFF` lets the groups of attributes exchange information. Its
+:class:`~mtattn.CGFF` lets the groups of attributes exchange information. Its
 affinity says whom each group listens to: a row of shares that sum to 1. A share is no
 proof of influence, so we also take away what was heard and see how far the logits move.
 """
