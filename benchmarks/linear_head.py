@@ -14,7 +14,7 @@ from accelerate.utils import set_seed
 from mtattn import DWSLoss
 from mtattn.data import CELEBA_GROUPS, LFWA, CelebA, image_transform
 from mtattn.metrics import AttributeMetrics, train_rates
-from mtattn.models.backbones import load_backbone_weights
+from mtattn.models.checkpoints import load_backbone_weights
 from mtattn.training import evaluate, fit
 
 parser = ArgumentParser(description=__doc__.partition("\n")[0])

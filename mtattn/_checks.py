@@ -1,5 +1,7 @@
 """What the modules refuse: sizes, each with who refuses, the rule and what came."""
 
+from collections.abc import Sequence
+
 
 def check_positive(owner: str, **sizes: int) -> None:
     """Refuse a size below 1."""
@@ -19,3 +21,9 @@ def check_size(owner: str, what: str, *, expected: int, got: int) -> None:
     """Refuse an input of another size."""
     if got != expected:
         raise ValueError(f"{owner}: expects {expected} {what}, got {got}.")
+
+
+def check_axes(owner: str, shape: Sequence[int], *names: str) -> None:
+    """Refuse an input that lacks axes; it may have more, its spatial ones."""
+    if len(shape) < len(names):
+        raise ValueError(f"{owner}: expects the axes {', '.join(names)} and any spatial ones, got {tuple(shape)}.")

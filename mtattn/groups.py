@@ -92,6 +92,16 @@ class AttributeGroups(Mapping[str, tuple[str, ...]]):
         return AttributeGroups({name: members for name, members in kept.items() if members})
 
 
+def check_groups(owner: str, groups: object) -> None:
+    """Refuse what is not an AttributeGroups, a plain dict for instance.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if not isinstance(groups, AttributeGroups):
+        raise TypeError(f"{owner}: groups is an AttributeGroups, got a {type(groups).__name__}; wrap it in one.")
+
+
 def check_known(owner: str, kind: str, names: Collection[str], known: Collection[str]) -> None:
     """Refuse the first name that is not known and suggest the nearest ones.
 

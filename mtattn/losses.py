@@ -11,7 +11,7 @@ from torch import Tensor, distributed
 from mtattn import functional
 from mtattn._state import Float32State
 from mtattn.functional import LossHistory
-from mtattn.groups import AttributeGroups, check_known
+from mtattn.groups import AttributeGroups, check_groups, check_known
 
 RuleName = Literal["dws", "equal", "dwa", "trend", "random"]
 Rule = Callable[[LossHistory], Tensor]
@@ -87,7 +87,7 @@ class DynamicWeighting(Float32State):
     @property
     def history(self) -> LossHistory:
         """Each task's mean loss over the first, the last but one and the last period; NaN where there is none."""
-        return LossHistory(*self._history.unbind())
+        return LossHistory(*self._history.clone().unbind())
 
     @property
     def loss_left(self) -> Float[Tensor, " task"]:
@@ -105,10 +105,9 @@ class DynamicWeighting(Float32State):
             counts: How many labels each loss is the mean of: its share in the mean and in the history. A task with
                 count 0 is absent, whatever its loss. None counts every task alike.
         """
-        if losses.shape != (self.num_tasks,):
-            raise ValueError(
-                f"DynamicWeighting: expects {self.num_tasks} losses in one tensor, got shape {tuple(losses.shape)}."
-            )
+        if not isinstance(losses, Tensor) or losses.shape != (self.num_tasks,):
+            got = f"shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
+            raise ValueError(f"DynamicWeighting: expects {self.num_tasks} losses in one tensor, got {got}.")
         dtype = torch.promote_types(losses.dtype, torch.float32)  # a count times a loss outgrows half precision
         counts = torch.ones_like(losses, dtype=dtype) if counts is None else counts.to(dtype)
         if counts.shape != losses.shape:
@@ -213,6 +212,7 @@ class DWSLoss(Float32State):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
+        check_groups("DWSLoss", groups)
         self.groups = groups
         self.weighting = DynamicWeighting(len(groups), rule=rule, alpha=alpha, seed=seed, device=device)
         self.register_buffer("pos_weight", _pos_weight_tensor(pos_weight, groups, device))

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mtattn._extras import needed_by
-from mtattn.groups import AttributeGroups
+from mtattn.groups import AttributeGroups, check_groups
 from mtattn.intervals import bootstrap_intervals
 
 with needed_by("mtattn.metrics", extra="recipes"):
@@ -79,6 +79,7 @@ class AttributeMetrics(Metric):
 
     def __init__(self, groups: AttributeGroups, train_rates: Float[Tensor, " attribute"] | Sequence[float]) -> None:
         super().__init__()
+        check_groups("AttributeMetrics", groups)
         num_attributes = len(groups.attributes)
         train_rates = torch.as_tensor(train_rates)
         if tuple(train_rates.shape) != (num_attributes,):

@@ -159,19 +159,39 @@ class TestItsCode:
         torch.testing.assert_close(names["maps"].mean((-2, -1)).sigmoid(), names["probabilities"])
         assert "squeezed to 64 x 48 pixels (height first)" in text
 
-    @pytest.mark.parametrize("own", ["trunk", "shared"])
-    def test_asks_for_the_parts_that_are_not_in_the_folder(self, own, tmp_path, monkeypatch):
-        def parts():
-            return {"trunk": small().trunk, "shared": nn.Conv2d(512, 32, 1)}
-
-        shared = parts()["shared"]
-        model = small() if own == "trunk" else built("resnet18", shared=shared, out_channels=32)
-        text = saved(tmp_path, perturbed(model).eval())
+    @pytest.mark.parametrize(
+        ("own", "build", "parts"),
+        [
+            ("trunk", small, lambda: {"trunk": small().trunk}),
+            (
+                "shared",
+                lambda: built("resnet18", shared=nn.Conv2d(512, 32, 1), out_channels=32),
+                lambda: {"shared": nn.Conv2d(512, 32, 1)},
+            ),
+            (
+                "trunk and a shared",
+                lambda: small(shared=nn.Conv2d(16, 32, 1), out_channels=32),
+                lambda: {"trunk": small().trunk, "shared": nn.Conv2d(16, 32, 1)},
+            ),
+        ],
+    )
+    def test_asks_for_the_parts_that_are_not_in_the_folder(self, own, build, parts, tmp_path, monkeypatch):
+        model = perturbed(build()).eval()
+        text = saved(tmp_path, model)
         monkeypatch.chdir(tmp_path)
         names = parts()
         exec(compile(code_block(text), "README.md", "exec"), names)
         assert torch.equal(names["model"](IMAGES), model(IMAGES))
-        assert f"a {own} module of its own, which is not in this folder" in text
+        assert f"a {own} module of its own, not in this folder" in text
+
+    def test_asks_for_a_picture_of_the_colours_that_the_model_takes(self, tmp_path, monkeypatch):
+        model = perturbed(FARAMTN.from_timm("resnet18", GROUPS, backbone_options={"in_chans": 1}, drop_stages=2))
+        text = saved(tmp_path, model)
+        monkeypatch.chdir(tmp_path)
+        names = {"picture": Image.new("L", (178, 218), 128)}
+        exec(compile(code_block(text), "README.md", "exec"), names)
+        assert names["images"].shape == (1, 1, 224, 224)
+        assert "`picture` has 1 channels, read as for training" in text
 
 
 class TestItsMetadata:

@@ -139,6 +139,14 @@ def test_a_model_that_does_not_know_its_images_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@torch.no_grad()
+def test_a_model_for_grey_images_exports(tmp_path):
+    model = FARAMTN.from_timm("resnet18", GROUPS, backbone_options={"in_chans": 1}, drop_stages=2).eval()
+    export_onnx(model, tmp_path / "model.onnx", maps=False)
+    images = torch.randn(3, 1, 64, 48)
+    torch.testing.assert_close(run(tmp_path / "model.onnx", images)[0], model(images), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

@@ -68,6 +68,10 @@ def test_coordinates_are_rounded_once_in_half_precision(dtype):
     assert torch.equal(functional.coordinates(torch.zeros(1, 1, 3, 300, dtype=dtype)), exact.to(dtype))
 
 
+def test_a_vector_has_no_coordinates():
+    assert functional.coordinates(torch.zeros(2, 3)).shape == (0, 1)
+
+
 def test_with_coordinates_a_query_can_look_at_one_place_at_any_size():
     blind = torch.zeros(1, 2), torch.zeros(2, 3)
     at = torch.tensor([[0.5, -0.5, -0.5, 0.0, -0.5]])  # minus half the squared distance to y = 0.5, x = -0.5

@@ -335,6 +335,18 @@ class TestDynamicWeighting:
         ):
             DynamicWeighting(2)(torch.ones(shape))
 
+    def test_a_list_of_losses_is_refused(self):
+        with pytest.raises((ValueError, TypeCheckError), match=r"expects 2 losses in one tensor, got a list|'losses'"):
+            DynamicWeighting(2)([torch.tensor(1.0), torch.tensor(2.0)])
+
+    def test_what_was_read_of_the_history_stays_as_it_was(self):
+        weighting, latest = DynamicWeighting(2), []
+        for period in range(3):
+            weighting(torch.tensor([1.0, 2.0]) + period)
+            weighting.step()
+            latest.append(weighting.history.latest)
+        assert torch.stack(latest).tolist() == [[1.0, 2.0], [2.0, 3.0], [3.0, 4.0]]
+
     @pytest.mark.parametrize("shape", [(1,), (3,)])
     def test_another_number_of_counts_is_refused(self, shape):
         with pytest.raises((ValueError, TypeCheckError), match=r"counts has one number for each of 2 losses|'counts'"):

@@ -333,6 +333,12 @@ class TestTrainRates:
 
 
 class TestErrors:
+    def test_groups_are_no_dict(self):
+        with pytest.raises(
+            (TypeError, TypeCheckError), match=r"AttributeMetrics: groups is an AttributeGroups|'groups'"
+        ):
+            AttributeMetrics({"mouth": ["Smiling"]}, torch.zeros(1))
+
     def test_one_rate_an_attribute(self):
         with pytest.raises(ValueError, match=r"one rate an attribute, got shape \(5,\) for 6 attributes"):
             AttributeMetrics(make_groups(), torch.zeros(5))

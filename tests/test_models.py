@@ -152,12 +152,17 @@ class TestTheModel:
             ),
             pytest.param({"dropout": 2.0}, "CGFF: dropout is a probability", id="dropout"),
             pytest.param({"out_channels": 8}, "out_channels=8; pass shared=", id="nothing shared"),
-            pytest.param({"fused_channels": 0}, "must be at least 1, got 0", id="nothing fused"),
+            pytest.param({"fused_channels": 0}, "fused_channels must be at least 1, got 0", id="nothing fused"),
+            pytest.param({"fused_channels": -1}, "fused_channels must be at least 1, got -1", id="fewer than nothing"),
         ],
     )
     def test_sizes_that_do_not_fit_are_refused(self, options, message):
         with pytest.raises(ValueError, match=message):
             small(**options)
+
+    def test_a_plain_dict_of_groups_is_refused_with_the_way_out(self):
+        with pytest.raises(TypeError, match="FARAMTN: groups is an AttributeGroups, got a dict; wrap it in one"):
+            small({"eyes": ["Eyeglasses"]})
 
     def test_a_trunk_with_other_channels_is_refused_with_both_numbers(self):
         with pytest.raises(ValueError, match="WSGSA: expects 32 channels, got 16"):
@@ -289,9 +294,17 @@ class TestBackbones:
         assert len(model.trunk.model.layer4) == 2
         assert model.forward_features(IMAGES).shape == (2, 3, 64)
 
-    def test_backbone_options_reach_timm(self):
-        model = FARAMTN.from_timm("resnet18", GROUPS, backbone_options={"in_chans": 1})
-        assert model(IMAGES[:, :1]).shape == (2, 5)
+    def test_a_shared_module_of_ones_own_leaves_no_stage_to_drop(self):
+        with pytest.raises(ValueError, match="shared= comes after the whole backbone, got drop_stages=1; use 0"):
+            built("resnet18", shared=nn.Conv2d(512, 64, 1), out_channels=64, drop_stages=1)
+
+    @pytest.mark.parametrize("num_colors", [1, 2, 5])
+    def test_backbone_options_reach_timm(self, num_colors):
+        model = FARAMTN.from_timm("resnet18", GROUPS, backbone_options={"in_chans": num_colors})
+        assert model(torch.rand(2, num_colors, 64, 64)).shape == (2, 5)
+        image = model.config["image"]
+        assert image["mean"] == pytest.approx([(0.485 + 0.456 + 0.406) / 3] * num_colors)
+        assert len(image["std"]) == num_colors
 
     def test_building_leaves_the_running_statistics_at_their_start(self):
         model = built("resnet18")
@@ -639,6 +652,33 @@ class TestSaving:
         loaded = FARAMTN.from_pretrained(tmp_path, trunk=trunk, shared=shared)
         assert torch.equal(loaded(IMAGES), model(IMAGES))
 
+    def test_a_shared_module_without_parameters_is_not_forgotten(self, tmp_path):
+        model = perturbed(small(shared=nn.MaxPool2d(2))).eval()
+        model.save_pretrained(tmp_path)
+        with pytest.raises(ValueError, match="has a shared module of its own; pass shared="):
+            FARAMTN.from_pretrained(tmp_path, trunk=small().trunk)
+        loaded = FARAMTN.from_pretrained(tmp_path, trunk=small().trunk, shared=nn.MaxPool2d(2))
+        assert torch.equal(loaded(IMAGES), model(IMAGES))
+
+    def test_the_device_is_a_name_or_a_device(self, tmp_path):
+        model = perturbed(small()).eval()
+        model.save_pretrained(tmp_path)
+        for device in ("cpu", torch.device("cpu")):
+            loaded = FARAMTN.from_pretrained(tmp_path, trunk=small().trunk, map_location=device)
+            assert torch.equal(loaded(IMAGES), model(IMAGES))
+
+    def test_an_option_that_changes_predictions_but_no_shape_is_refused(self, tmp_path):
+        small(spatial=False).save_pretrained(tmp_path)
+        with pytest.raises(ValueError, match="was saved with another config: num_heads should be 8, got 4"):
+            FARAMTN.from_pretrained(tmp_path, trunk=small().trunk, num_heads=4)
+
+    @pytest.mark.parametrize("part", ["coordinates", "own_shared", "groups"])
+    def test_a_config_that_lacks_a_part_is_refused_with_what_may_be_the_cause(self, part, tmp_path):
+        small().save_pretrained(tmp_path)
+        edit(tmp_path / "config.json", lambda config: config.pop(part))
+        with pytest.raises(ValueError, match=rf"has .*{part}.*; that of .* is something else, or of an earlier mtattn"):
+            FARAMTN.from_pretrained(tmp_path, trunk=small().trunk)
+
     def test_a_custom_trunk_that_is_not_given_is_asked_for(self, tmp_path):
         small().save_pretrained(tmp_path)
         with pytest.raises(ValueError, match="names no backbone; pass trunk="):
@@ -716,15 +756,13 @@ class TestSaving:
     )
     def test_a_config_that_fits_but_is_not_the_one_saved_is_refused(self, change, key, folder):
         edit(folder / "config.json", change)
-        with pytest.raises(
-            ValueError, match=rf"model\.safetensors was saved with another config\.json: {key} should be"
-        ):
+        with pytest.raises(ValueError, match=rf"model\.safetensors was saved with another config: {key} should be"):
             FARAMTN.from_pretrained(folder)
 
     def test_other_heads_fit_where_nobody_looks_and_are_refused_all_the_same(self, tmp_path):
         built("resnet18", spatial=False).save_pretrained(tmp_path)
         edit(tmp_path / "config.json", lambda config: config.update(num_heads=4))
-        with pytest.raises(ValueError, match=r"was saved with another config\.json: num_heads should be"):
+        with pytest.raises(ValueError, match=r"was saved with another config: num_heads should be"):
             FARAMTN.from_pretrained(tmp_path)
 
     @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import pytest
 import reference
 import torch
+from jaxtyping import TypeCheckError
 from torch import nn
 
 from mtattn import CGFF, WSGSA, AttributeGroups, GroupHeads
@@ -245,6 +246,9 @@ class TestWSGSA:
                 "WSGSA: coordinates is a number of spatial axes, 0 to 3",
                 id="too many axes",
             ),
+            pytest.param(
+                {"coordinates": True, "spatial": True}, "coordinates is a number of spatial axes", id="yes is no number"
+            ),
             pytest.param({"out_channels": 32}, "channels=64 and out_channels=32; pass shared=", id="nothing shared"),
         ],
     )
@@ -253,13 +257,20 @@ class TestWSGSA:
             WSGSA(**{"channels": 64, "num_groups": 8} | arguments)
 
     @pytest.mark.parametrize("method", ["forward", "pooled", "gates", "positions"])
+    def test_features_without_channels_are_refused(self, method):
+        with pytest.raises((ValueError, TypeCheckError), match=r"WSGSA: expects the axes batch, channel .*\(64,\)|'x'"):
+            getattr(WSGSA(64, 8), method)(torch.randn(64))
+
+    @pytest.mark.parametrize("method", ["forward", "pooled", "gates", "positions"])
     def test_another_number_of_channels_is_refused_with_both_numbers(self, method):
         with pytest.raises(ValueError, match="WSGSA: expects 64 channels, got 32"):
             getattr(WSGSA(64, 8), method)(torch.randn(2, 32, 7, 7))
 
     @pytest.mark.parametrize("method", ["forward", "pooled", "positions"])
     def test_another_number_of_axes_than_coordinates_is_refused_with_both_numbers(self, method):
-        with pytest.raises(ValueError, match="WSGSA with coordinates: expects 2 spatial axes, got 1"):
+        with pytest.raises(
+            ValueError, match=r"WSGSA: coordinates=2 expects 2 spatial axes, got 1; .*FARAMTN: coordinates=False"
+        ):
             getattr(WSGSA(16, 2, spatial=True, coordinates=2), method)(torch.randn(2, 16, 3))
 
     @pytest.mark.parametrize("method", ["forward", "pooled", "positions"])
@@ -351,6 +362,11 @@ class TestCGFF:
         with pytest.raises(ValueError, match="CGFF: expects 64 channels, got 32"):
             getattr(CGFF(64), method)(torch.randn(2, 8, 32))
 
+    @pytest.mark.parametrize("method", ["forward", "affinity"])
+    def test_features_without_groups_are_refused(self, method):
+        with pytest.raises((ValueError, TypeCheckError), match=r"CGFF: expects the axes batch, group, channel|'x'"):
+            getattr(CGFF(64), method)(torch.randn(2, 64))
+
 
 class TestGroupHeads:
     @pytest.mark.parametrize("space", SPACES)
@@ -405,6 +421,10 @@ class TestGroupHeads:
     def test_another_size_is_refused_with_both_numbers(self, shape, message):
         with pytest.raises(ValueError, match=message):
             GroupHeads(16, GROUPS)(torch.randn(shape))
+
+    def test_features_without_groups_are_refused(self):
+        with pytest.raises((ValueError, TypeCheckError), match=r"GroupHeads: expects the axes .*, got \(2, 16\)|'x'"):
+            GroupHeads(16, GROUPS)(torch.randn(2, 16))
 
 
 def test_weighted_positions_do_not_overflow_in_half_precision():

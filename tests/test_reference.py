@@ -13,7 +13,14 @@ import mtattn.data
 
 REFERENCE = Path(__file__).parents[1] / "docs/reference"
 PACKAGES = ["mtattn", "mtattn.data", "mtattn.report", "mtattn.training", "mtattn.recipes"]
-MODULES = ["mtattn.functional", "mtattn.metrics", "mtattn.intervals", "mtattn.export", "mtattn.models.backbones"]
+MODULES = [
+    "mtattn.functional",
+    "mtattn.metrics",
+    "mtattn.intervals",
+    "mtattn.export",
+    "mtattn.models.backbones",
+    "mtattn.models.checkpoints",
+]
 WITHOUT_EXAMPLE = {
     "Backbone": "build_backbone returns it, and its example shows the parts",
     "FeatureMap": "build_backbone makes it",

@@ -392,6 +392,15 @@ class TestEvaluate:
         right = ((logits > 0) == (data.targets > 0.5)).double()
         assert scores["attributes"]["Left"]["accuracy"] == pytest.approx(right[:, 0].mean().item())
 
+    def test_gives_back_the_mode_of_each_part(self):
+        model, _, _, metrics = setting()
+        model.train()
+        frozen = next(part for part in model.modules() if part is not model)
+        frozen.eval()
+        before = [part.training for part in model.modules()]
+        evaluate(model, Squares(4), metrics)
+        assert [part.training for part in model.modules()] == before
+
     def test_forgets_what_the_metrics_saw_before(self):
         model, _, _, metrics = setting()
         once = Squares(16)

@@ -1,9 +1,10 @@
 """Cut a timm backbone into the trunk and the module that WSGSA's groups share."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from mtattn._extras import needed_by
 from mtattn.groups import check_known
+from mtattn.models.checkpoints import load_backbone_weights
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -27,7 +29,8 @@ class Backbone:
         channels: Channels that the trunk returns.
         out_channels: Channels that the shared module returns.
         size: Height and width of the images that the backbone was made for.
-        mean: What the backbone expects to be subtracted from each colour in [0, 1].
+        mean: What the backbone expects to be subtracted from each colour in [0, 1]; where it takes another number of
+            colours than its checkpoint did, the mean of these.
         std: What it expects each colour to be divided by.
     """
 
@@ -135,6 +138,8 @@ def build_backbone(
     if weights is not None:
         load_backbone_weights(model, Path(weights))
     cut = None if whole else _FAMILIES.get(type(model).__name__)
+    if whole and drop_stages:
+        raise ValueError(f"from_timm: shared= comes after the whole backbone, got drop_stages={drop_stages}; use 0.")
     if cut is None and drop_stages:
         raise ValueError(
             f"from_timm: drop_stages is for the families that can be cut, got {name!r}; use drop_stages=0."
@@ -142,79 +147,21 @@ def build_backbone(
     if cut is not None:
         _check_stages(name, drop_stages, _num_stages(model))
     shared = cut(model, drop_stages) if cut else None
-    height, width = _image_size(model, options)
+    (height, width), num_colors = _image_size(model, options), options.get("in_chans", 3)
     sides = (height, width) if model.pretrained_cfg.get("fixed_input_size") else (128, 128)  # what is fast enough
     try:
         trunk = FeatureMap(model, whole=cut is None)
-        features = _run(trunk, torch.zeros(1, options.get("in_chans", 3), *sides))
+        features = _run(trunk, torch.zeros(1, num_colors, *sides))
     except Exception as error:  # some models have no such map, and say so in many ways
         raise ValueError(f"from_timm: {name!r} gives no feature map ({type(error).__name__}: {error}).") from error
     shared = FreshBottleneck(features.shape[1]) if shared is None else shared
     out_channels = _run(shared, features).shape[1]
-    mean, std = (list(model.pretrained_cfg[key]) for key in ("mean", "std"))
+    mean, std = (_for_each(num_colors, model.pretrained_cfg[key]) for key in ("mean", "std"))
     return Backbone(trunk, shared, features.shape[1], out_channels, [height, width], mean, std)
 
 
-def load_backbone_weights(model: nn.Module, file: Path) -> None:
-    """Load a checkpoint into a timm model, by the names of its tensors or, if these differ, by their order.
-
-    The classifier's tensors may be missing or too many. Nothing is unpickled but tensors.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is no checkpoint, or its tensors fit neither by name nor by order.
-    """
-    found = _read_tensors(file)
-    wanted = {key: tensor for key, tensor in model.state_dict().items() if not key.endswith("num_batches_tracked")}
-    left = [key for key in found if key not in wanted]
-    classifier = [key for key in left if key.startswith(tuple(_classifiers(model)))]
-    if not wanted.keys() <= found.keys():  # other names: the same network written by somebody else keeps its order
-        left = list(found)[len(wanted) :]
-        classifier = left if len(left) <= 2 else []  # at most a weight and a bias at the end
-        found = dict(zip(wanted, found.values(), strict=False))
-    for key, tensor in wanted.items():
-        if key not in found or found[key].shape != tensor.shape:
-            came = tuple(found[key].shape) if key in found else "nothing"
-            raise ValueError(
-                f"from_timm: {file} does not fit {type(model).__name__}: "
-                f"{key} has shape {tuple(tensor.shape)}, the file has {came} in its place."
-            )
-    if len(left) > len(classifier):
-        (unused, *_) = (key for key in left if key not in classifier)
-        raise ValueError(
-            f"from_timm: {file} does not fit {type(model).__name__}: it has {unused} and more that the model lacks."
-        )
-    model.load_state_dict({key: found[key] for key in wanted}, strict=False)
-
-
-def _classifiers(model: Any) -> list[str]:
-    names = model.pretrained_cfg.get("classifier") or ()
-    return [f"{name}." for name in ([names] if isinstance(names, str) else names)]
-
-
-def _read_tensors(file: Path) -> dict[str, Tensor]:
-    if not file.is_file():
-        raise FileNotFoundError(f"from_timm: no checkpoint at {file.resolve()}.")
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file  # noqa: PLC0415
-
-            tensors: Any = load_file(file)
-        else:
-            tensors = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(
-            f"from_timm: {file} is not a checkpoint that can be read without unpickling: {error}"
-        ) from error
-    for wrapper in ("state_dict", "model"):
-        tensors = tensors.get(wrapper, tensors) if isinstance(tensors, dict) else tensors
-    if not isinstance(tensors, dict):
-        raise ValueError(f"from_timm: {file} is not a checkpoint: needs tensors by name, got {type(tensors).__name__}.")
-    return {
-        key.removeprefix("module."): tensor
-        for key, tensor in tensors.items()
-        if isinstance(tensor, Tensor) and not key.endswith("num_batches_tracked")
-    }
+def _for_each(num_colors: int, numbers: Sequence[float]) -> list[float]:
+    return list(numbers) if len(numbers) == num_colors else [fmean(numbers)] * num_colors
 
 
 def _create(name: str, pretrained: bool, options: Mapping[str, Any]) -> nn.Module:

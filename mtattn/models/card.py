@@ -133,16 +133,21 @@ def _describe(config: Mapping[str, Any]) -> str:
 
 
 def _usage(config: Mapping[str, Any]) -> str:
-    own = "trunk" if "backbone" not in config else "shared" if config["backbone"]["own_shared"] else ""
+    own = ["trunk"] * ("backbone" not in config) + ["shared"] * config["own_shared"]
     if own:
+        passed = ", ".join(f"{part}={part}" for part in own)
         return (
-            f'```python\nfrom mtattn import FARAMTN\n\nmodel = FARAMTN.from_pretrained(".", {own}={own})\n```\n\n'
-            f"`.` is this folder; the name of a repository on the hub does as well. The model was built on a {own} "
-            f"module of its own, which is not in this folder: build it as it was, and pass it."
+            f'```python\nfrom mtattn import FARAMTN\n\nmodel = FARAMTN.from_pretrained(".", {passed})\n```\n\n'
+            f"`.` is this folder; the name of a repository on the hub does as well. The model was built on a "
+            f"{' and a '.join(own)} module of its own, not in this folder: build it as it was, and pass it."
         )
-    height, width = config["image"]["size"]
+    (height, width), num_colors = config["image"]["size"], len(config["image"]["mean"])
+    program, read = _PROGRAM, ""
+    if num_colors != 3:
+        program = program.replace(", read_image", "").replace('read_image("face.jpg")', "picture")
+        read = f"`picture` has {num_colors} channels, read as for training. "
     return (
-        f"```python\n{_PROGRAM}```\n\n`.` is this folder; the name of a repository on the hub does as well. "
+        f"```python\n{program}```\n\n`.` is this folder; the name of a repository on the hub does as well. {read}"
         f"The picture is squeezed to {height} x {width} pixels (height first), not cut."
     )
 

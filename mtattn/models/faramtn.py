@@ -7,12 +7,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtattn import functional
-from mtattn.groups import AttributeGroups
+from mtattn._checks import check_positive
+from mtattn.groups import AttributeGroups, check_groups
 from mtattn.models import saving
 from mtattn.models.backbones import FreshBottleneck, build_backbone
 from mtattn.models.card import model_card
@@ -80,6 +82,8 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         coordinates: bool = True,
     ) -> None:
         super().__init__()
+        check_groups("FARAMTN", groups)
+        check_positive("FARAMTN", fused_channels=fused_channels)
         out_channels = channels if out_channels is None else out_channels
         self.groups, self.trunk = groups, trunk
         self._frozen = False
@@ -110,7 +114,8 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
             "fused_channels": fused_channels,
             "num_heads": num_heads,
             "dropout": dropout,
-            "coordinates": coordinates,
+            "coordinates": spatial and coordinates,
+            "own_shared": shared is not None,
             **gating,
         }
 
@@ -167,8 +172,8 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
             "name": name,
             "options": dict(backbone_options or {}),
             "drop_stages": drop_stages,
-            "own_shared": shared is not None,
         }
+        model.config["own_shared"] = shared is not None
         model.config["image"] = {"size": backbone.size, "mean": backbone.mean, "std": backbone.std}
         return model
 
@@ -239,8 +244,7 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
             new 0.001 0.05
             new, no decay 0.001 0.0
         """
-        own_shared = self.config.get("backbone", {"own_shared": True})["own_shared"]
-        new_shared = own_shared or isinstance(self.wsgsa.shared, FreshBottleneck)
+        new_shared = self.config["own_shared"] or isinstance(self.wsgsa.shared, FreshBottleneck)
         trunk = ["trunk."] if new_shared else ["trunk.", "wsgsa.shared."]
         return sort_parameters(self, trunk, learning_rate, trunk_factor * learning_rate, weight_decay)
 
@@ -265,7 +269,12 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
 
     @classmethod
     def _from_pretrained(
-        cls, *, model_id: str, config: dict[str, Any] | None = None, map_location: str = "cpu", **options: Any
+        cls,
+        *,
+        model_id: str,
+        config: dict[str, Any] | None = None,
+        map_location: str | torch.device = "cpu",
+        **options: Any,
     ) -> "FARAMTN":
         weights = saving.weights_file(model_id, options)
         config = saving.checked_config(config, model_id)
@@ -276,7 +285,7 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
                 f"FARAMTN.from_pretrained: {saving.CONFIG_FILE} of {model_id} is damaged ({error})."
             ) from error
         model.config |= {key: value for key, value in config.items() if key not in options}
-        saving.load_exactly(model, weights, map_location, config)
+        saving.load_exactly(model, weights, map_location, model.config)
         return model.to(map_location).eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:

@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import hf_hub_download
 from torch import nn
 
@@ -14,6 +15,7 @@ from mtattn.groups import AttributeGroups
 from mtattn.models.card import CARD_FILE, is_unchanged
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
+_PARTS = {"groups", "channels", "out_channels", "coordinates", "own_shared"}  # what a config cannot do without
 _DECIDES = {"groups", "num_heads", "backbone", "reduction", "spatial", "coordinates"}  # what the predictions depend on
 _DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
 
@@ -49,12 +51,11 @@ def checked_config(config: Any, place: object) -> dict[str, Any]:
     Raises:
         ValueError: It is not.
     """
-    parts = {"groups", "channels", "out_channels"}
-    if isinstance(config, dict) and parts <= config.keys() and isinstance(config["groups"], dict):
+    if isinstance(config, dict) and config.keys() >= _PARTS and isinstance(config["groups"], dict):
         return config
     raise ValueError(
-        f"FARAMTN.from_pretrained: the config of a FARAMTN has groups, channels and out_channels, "
-        f"that of {place} is something else."
+        f"FARAMTN.from_pretrained: the config of a FARAMTN has {', '.join(sorted(_PARTS))}; "
+        f"that of {place} is something else, or of an earlier mtattn."
     )
 
 
@@ -65,19 +66,19 @@ def rebuilt(kind: Any, config: Mapping[str, Any], **options: Any) -> Any:
         ValueError: It takes a module that no config can hold: the trunk, or a shared module of the user's own.
     """
     groups: Mapping[str, Sequence[str]] = options.pop("groups")
-    if "trunk" in options:
-        return kind(groups=AttributeGroups(groups), **options)
-    if "backbone" not in config:
+    if "trunk" not in options and "backbone" not in config:
         raise ValueError(
             "FARAMTN.from_pretrained: this model was not made by from_timm, so its config names no backbone; "
             "pass trunk= (and shared= if it had one)."
         )
+    if config["own_shared"] and "shared" not in options:
+        raise ValueError("FARAMTN.from_pretrained: this model has a shared module of its own; pass shared=.")
+    if "trunk" in options:
+        return kind(groups=AttributeGroups(groups), **options)
     backbone = config["backbone"]
     del options["channels"]
-    if not backbone["own_shared"]:
+    if not config["own_shared"]:
         del options["out_channels"]
-    elif "shared" not in options:
-        raise ValueError("FARAMTN.from_pretrained: this model has a shared module of its own; pass shared=.")
     return kind.from_timm(
         backbone["name"],
         AttributeGroups(groups),
@@ -115,7 +116,7 @@ def weights_file(place: str, options: dict[str, Any]) -> Path:
     return folder / WEIGHTS_FILE
 
 
-def load_exactly(model: nn.Module, file: Path, map_location: str, config: Mapping[str, Any]) -> None:
+def load_exactly(model: nn.Module, file: Path, map_location: str | torch.device, config: Mapping[str, Any]) -> None:
     """Load weights that have exactly the model's names and shapes, and were saved with its config.
 
     Raises:
@@ -124,7 +125,7 @@ def load_exactly(model: nn.Module, file: Path, map_location: str, config: Mappin
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
     try:
-        with safe_open(file, framework="pt", device=map_location) as opened:
+        with safe_open(file, framework="pt", device=str(map_location)) as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  it is no mapping
             saved = json.loads((opened.metadata() or {}).get("config", "{}"))
     except SafetensorError as error:
@@ -146,7 +147,7 @@ def load_exactly(model: nn.Module, file: Path, map_location: str, config: Mappin
     for key in _DECIDES & saved.keys() & config.keys():
         if json.dumps(saved[key]) != json.dumps(config[key]):  # as text: the order of groups counts
             raise ValueError(
-                f"FARAMTN.from_pretrained: {file} was saved with another {CONFIG_FILE}: "
+                f"FARAMTN.from_pretrained: {file} was saved with another config: "
                 f"{key} should be {saved[key]}, got {config[key]}."
             )
     model.load_state_dict(tensors, strict=False)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtattn import functional
-from mtattn._checks import check_divides, check_positive, check_size
+from mtattn._checks import check_axes, check_divides, check_positive, check_size
 
 
 class CGFF(nn.Module):
@@ -92,6 +92,7 @@ class CGFF(nn.Module):
         return f"{self.channels}, num_heads={self.num_heads}" + f", key_channels={self.key_channels}" * narrow
 
     def _affinity(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch head group group"]:
+        check_axes("CGFF", x.shape, "batch", "group", "channel")
         check_size("CGFF", "channels", expected=self.channels, got=x.shape[2])
         descriptors = self.norm(reduce(x, "batch group channel ... -> batch group channel", "mean"))
         return functional.group_affinity(self.query(descriptors), self.key(descriptors), self.num_heads)

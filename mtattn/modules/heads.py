@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtattn import functional
-from mtattn._checks import check_positive, check_size
-from mtattn.groups import AttributeGroups
+from mtattn._checks import check_axes, check_positive, check_size
+from mtattn.groups import AttributeGroups, check_groups
 
 
 class GroupHeads(nn.Module):
@@ -41,6 +41,7 @@ class GroupHeads(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        check_groups("GroupHeads", groups)
         check_positive("GroupHeads", channels=channels)
         self.channels, self.groups = channels, groups
         num_attributes = len(groups.attributes)
@@ -58,6 +59,7 @@ class GroupHeads(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch attribute *space"]:
         """Compute the logits in attribute order; for features with spatial axes, the map whose mean is the logit."""
+        check_axes("GroupHeads", x.shape, "batch", "group", "channel")
         check_size("GroupHeads", "groups", expected=len(self.groups), got=x.shape[1])
         check_size("GroupHeads", "channels", expected=self.channels, got=x.shape[2])
         return functional.group_logits(x, self.weight, self.bias, self.group_of)

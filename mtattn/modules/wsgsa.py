@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtattn import functional
-from mtattn._checks import check_divides, check_positive, check_size
+from mtattn._checks import check_axes, check_divides, check_positive, check_size
 
 PLACE_FACTOR = 20.0  # Adam moves all weights alike; those of the place are few and have further to go
 
@@ -77,7 +77,7 @@ class WSGSA(nn.Module):
                 f"WSGSA: without a shared module out_channels equals channels, "
                 f"got channels={channels} and out_channels={out_channels}; pass shared=."
             )
-        if not 0 <= coordinates <= 3 * spatial:
+        if coordinates is True or not 0 <= coordinates <= 3 * spatial:
             raise ValueError(
                 f"WSGSA: coordinates is a number of spatial axes, 0 to 3, and needs spatial=True, "
                 f"got coordinates={coordinates} and spatial={spatial}."
@@ -147,6 +147,7 @@ class WSGSA(nn.Module):
         return sizes + where + f", coordinates={self.coordinates}" * bool(self.coordinates)
 
     def _mean(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel"]:
+        check_axes("WSGSA", x.shape, "batch", "channel")
         check_size("WSGSA", "channels", expected=self.channels, got=x.shape[1])
         return reduce(x, "batch channel ... -> batch channel", "mean")
 
@@ -154,6 +155,7 @@ class WSGSA(nn.Module):
         return functional.channel_gates(mean, self.down_weight, self.down_bias, self.up_weight, self.up_bias)
 
     def _share(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch out *new_space"]:
+        check_axes("WSGSA", x.shape, "batch", "channel")
         check_size("WSGSA", "channels", expected=self.channels, got=x.shape[1])
         shared: Tensor = self.shared(x)
         check_size("WSGSA", "out_channels from its shared module", expected=self.out_channels, got=shared.shape[1])
@@ -164,6 +166,10 @@ class WSGSA(nn.Module):
             return None
         queries, place_weight = self.queries.reshape(-1, self.key_channels), None
         if self.place_weight is not None:
-            check_size("WSGSA with coordinates", "spatial axes", expected=self.coordinates, got=shared.ndim - 2)
+            if shared.ndim - 2 != self.coordinates:
+                raise ValueError(
+                    f"WSGSA: coordinates={self.coordinates} expects {self.coordinates} spatial axes, "
+                    f"got {shared.ndim - 2}; pass that number, or 0 (FARAMTN: coordinates=False)."
+                )
             place_weight = PLACE_FACTOR * self.place_weight.reshape(len(queries), -1)
         return functional.position_weights(shared, queries, self.key_weight, place_weight)

@@ -59,7 +59,7 @@ def measure(
     accelerator: Accelerator, model: nn.Module, own_images: DataLoader[tuple[Any, Tensor]], metrics: AttributeMetrics
 ) -> dict[str, Any]:
     """Measure a model on what the loaders of all processes give; each loader holds its process's own share."""
-    was_training = model.training
+    in_training = [part for part in model.modules() if part.training]  # not always all: parts may be frozen
     model.eval()
     metrics.reset()
     total = torch.zeros(2, device=accelerator.device)
@@ -69,6 +69,7 @@ def measure(
             logits = model(images).float()
         metrics.update(logits, targets)
         total += torch.cat(group_bce_sums(logits, targets, torch.ones_like(targets[0])[:, None]))
-    model.train(was_training)
+    for part in in_training:
+        part.training = True
     loss, num_labels = accelerator.reduce(total).unbind()
     return {"loss": (loss / num_labels).item(), **metrics.compute()}  # compute() joins the processes, exactly once
