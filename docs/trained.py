@@ -44,7 +44,7 @@ class Trained(NamedTuple):
 def trained() -> Trained:
     """Load the model and what it was trained on; draw and train them if they are not there."""
     faces = SyntheticFaces(FACES).write(CACHE / f"faces-{FACES}")
-    run = CACHE / f"run-{FACES}-{EPOCHS}-{SIZE}-looking"  # without it lie models in which no group looks
+    run = CACHE / f"run-{FACES}-{EPOCHS}-{SIZE}-places"  # under other names lie models that no longer load
     if not run.exists():
         with tempfile.TemporaryDirectory(dir=CACHE) as workshop, redirect_stdout(sys.stderr):  # not into a page
             _train(faces, Path(workshop) / "run")

@@ -2,9 +2,9 @@
 Where does each group look?
 ===========================
 
-FAR-AMTN gives each group of attributes a weight for every position as well
-(``spatial=True`` in WSGSA, an extension of ours). The weights average to 1, and a new
-module weighs all positions alike.
+FAR-AMTN gives each group of attributes eight queries, each with a weight for every
+position, by what is there and by the place (``spatial=True`` in WSGSA, an extension of
+ours). The weights average to 1, and a new module weighs all positions alike.
 """
 
 import matplotlib.pyplot as plt
@@ -28,7 +28,7 @@ assert torch.allclose(
 )
 
 # %%
-# The mean over the test faces, laid over their mean face.
+# The mean over the queries and the test faces, laid over the mean face.
 
 where = positions.mean(0)
 mean_face = test_images.mean(0).permute(1, 2, 0) / 2 + 0.5

@@ -48,7 +48,8 @@ class Encoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.trunk = timm.create_model("resnet18", num_classes=0, global_pool="")
-        self.wsgsa, self.cgff = WSGSA(512, len(GROUPS)), CGFF(512)
+        self.wsgsa = WSGSA(512, len(GROUPS), spatial=True, num_heads=8)
+        self.cgff = CGFF(512, key_channels=8, norm=False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return list(self.cgff(2 * self.wsgsa.pooled(self.trunk(images))).unbind(1))
