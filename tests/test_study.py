@@ -135,27 +135,47 @@ class TestTraining:
         assert not torch.equal(trunk.weight, before)
         assert run["parameters"] < 300_000  # the head's alone
 
-    def test_fine_tuning_ends_each_row_at_the_rate_that_was_best_in_its_search(self, study, monkeypatch, tmp_path):
+    @pytest.mark.parametrize(
+        ("plan", "start"), [("TUNED", ["--weights", "their.pth"]), ("FROM_SCRATCH", ["--from-scratch"])]
+    )
+    def test_with_its_trunk_each_row_ends_at_the_rate_that_was_best_in_its_search(
+        self, study, monkeypatch, tmp_path, plan, start
+    ):
         pytest.importorskip("torchjd", reason="the study needs the extra bench")
         pytest.importorskip("scipy", reason="the study needs the extra bench")
         finetune, features = study("finetune"), self.features(study)
+        plan = getattr(study("rows"), plan)
         monkeypatch.setattr(finetune, "load", lambda _: features)
-        monkeypatch.setattr(finetune, "Trunk", lambda _: torch.nn.Conv2d(64, 32, 1))
+        monkeypatch.setattr(finetune, "Trunk", lambda *_, **__: torch.nn.Conv2d(64, 32, 1))
         threads = str(torch.get_num_threads())
         results = tmp_path / "runs.jsonl"
-        command = ["--root", ".", "--seeds", "2", "--threads", threads, "--results", str(results)]
+        command = ["--root", ".", *start, "--seeds", "2", "--threads", threads, "--results", str(results)]
         finetune.main(command)
         finetune.main(command)  # nothing is left to do
         runs = [json.loads(line) for line in results.read_text().splitlines()]
-        tries = len(finetune.LEARNING_RATES)
-        assert len(runs) == len(finetune.ROWS) * (tries + 2)
-        for name in finetune.ROWS:
+        tries = len(plan.learning_rates)
+        assert len(runs) == len(plan.rows) * (tries + 2)
+        for name in plan.rows:
             own = [run for run in runs if run["row"] == name]
             searched, finals = own[:tries], own[tries:]
             best = max(searched, key=lambda run: run["accuracy"] + run["balanced_accuracy"])["learning_rate"]
             assert [(run["seed"], run["learning_rate"]) for run in finals] == [(0, best), (1, best)]
-            rates = {round(run["learning_rate"] * run["trunk_factor"], 9) for run in own}
-            assert rates == {finetune.TRUNK_RATE}
+            for run in own:
+                expected = plan.trunk_rate or run["learning_rate"]
+                assert math.isclose(run["learning_rate"] * run["trunk_factor"], expected)
+
+    def test_only_the_trunk_computes_in_half_precision(self, study):
+        pytest.importorskip("torchjd", reason="the study needs the extra bench")
+        pytest.importorskip("scipy", reason="the study needs the extra bench")
+        finetune, source = study("finetune"), study("features").Source
+        torch.manual_seed(0)
+        trunk = finetune.Trunk(source("lfwa", None, Path(), "resnet18", images=True), mixed=True).eval()
+        images = torch.randint(256, (2, 3, 64, 64)).float()
+        half, trunk.mixed = trunk(images), False
+        full = trunk(images)
+        assert half.dtype == full.dtype == torch.float32
+        assert not torch.equal(half, full)
+        torch.testing.assert_close(half, full, rtol=0.05, atol=0.05 * float(full.std()))
 
     def test_the_whole_head_is_faramtn(self, study):
         pytest.importorskip("timm")
@@ -235,3 +255,20 @@ def test_every_row_of_the_study_has_the_same_seeds_and_the_same_search(study):
                 assert sorted(again) == sorted(runs.leading(row.name)[: rows.FINALISTS])
             chosen = {(r["learning_rate"], r["weight_decay"]) for r in own if r["split"] == "test"}
             assert chosen == {runs.best(row.name)}, (path.stem, row.name)
+
+
+def test_rows_with_their_trunk_have_the_seeds_and_the_search_that_the_page_tells(study):
+    rows = study("rows")
+    for plan in (rows.TUNED, rows.FROM_SCRATCH):
+        runs = study("finished").Runs(STUDY / "results" / f"{plan.results}.jsonl")
+        for name in plan.rows:
+            own = [record for record in runs.done if record["row"] == name]
+            searched, finals = ([r for r in own if r["split"] == split] for split in ("valid", "test"))
+            assert sorted(r["learning_rate"] for r in searched) == list(plan.learning_rates)
+            assert sorted(r["seed"] for r in finals) == list(range(rows.TUNED_SEEDS))
+            for record in own:
+                epochs = plan.epochs if record["split"] == "test" else plan.search_epochs
+                assert (record["epochs"], record["weight_decay"]) == (epochs, plan.weight_decay)
+                rate = plan.trunk_rate or record["learning_rate"]
+                assert math.isclose(record["learning_rate"] * record["trunk_factor"], rate)
+            assert {r["learning_rate"] for r in finals} == {runs.best(name)[0]}

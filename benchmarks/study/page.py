@@ -12,7 +12,18 @@ import texts
 from compare import Difference, holm, paired
 from figures import draw_differences, draw_tasks
 from results import SCORES, SETS, STEPS, Results
-from rows import BY_NAME, LEARNING_RATES, OURS, RARE, ROWS, WEIGHT_DECAYS, WEIGHTING
+from rows import (
+    BY_NAME,
+    FROM_SCRATCH,
+    LEARNING_RATES,
+    OURS,
+    RARE,
+    ROWS,
+    TUNED,
+    WEIGHT_DECAYS,
+    WEIGHTING,
+    Plan,
+)
 from words import marked, percent, plain_title, points, rule_title
 
 HERE = Path(__file__).parent
@@ -34,7 +45,7 @@ def main() -> None:
 
 def read() -> dict[str, Results]:
     """Read all that there is."""
-    names = (*SETS, "lfwa-finetuned")
+    names = (*SETS, TUNED.results, FROM_SCRATCH.results)
     return {name: Results.read(HERE / "results" / f"{name}.jsonl") for name in names}
 
 
@@ -62,7 +73,8 @@ def page(results: Mapping[str, Results]) -> str:
         "",
         texts.OTHER_SETS,
         *other_sets(results),
-        *shorter(results["lfwa-finetuned"], "Fine-tuned whole", texts.FINE_TUNED),
+        *shorter(results[TUNED.results], TUNED, "Fine-tuned whole", texts.FINE_TUNED),
+        *shorter(results[FROM_SCRATCH.results], FROM_SCRATCH, "From scratch", texts.FROM_SCRATCH),
         *tasks(Results.read(HERE / "results" / "tasks.jsonl")),
         *costs(),
         *literature(results),
@@ -201,14 +213,15 @@ def other_sets(results: Mapping[str, Results]) -> Iterable[str]:
     yield ""
 
 
-def shorter(results: Results, title: str, text: str) -> Iterable[str]:
-    """Write a table of fewer rows, trained in another way."""
+def shorter(results: Results, plan: Plan, title: str, text: str) -> Iterable[str]:
+    """Write a table of fewer rows, with the trunk trained too."""
     if not results.runs:
         return
     found = results.comparisons()
     yield f"## {title}"
     yield ""
-    yield text.format(seeds=results.seeds, epochs=next(iter(results.runs[OURS].values()))["epochs"])
+    rates = [f"{rate:g}" for rate in plan.learning_rates]
+    yield text.format(seeds=results.seeds, plan=plan, rates=" and ".join([", ".join(rates[:-1]), rates[-1]]))
     yield "| row | accuracy | balanced | AP | FARAMTN's accuracy minus this | balanced accuracy | AP |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     for name in results.rows():
@@ -281,7 +294,8 @@ def literature(results: Mapping[str, Results]) -> Iterable[str]:
         yield f"| {method} | {accuracy} | {note} |"
     for name, note in (
         ("lfwa", "frozen trunk, 13,143 pictures of 128 pixels, halves of our own"),
-        ("lfwa-finetuned", "the same at 96 pixels, trained whole for a few epochs on a CPU"),
+        (TUNED.results, "the same at 96 pixels, trained whole for a few epochs on a CPU"),
+        (FROM_SCRATCH.results, "a ResNet-50 from random weights, at 64 pixels"),
     ):
         if results[name].runs:
             yield f"| FARAMTN, {results[name].seeds} seeds | {percent(results[name].mean(OURS, 'accuracy'))} | {note} |"
@@ -290,7 +304,7 @@ def literature(results: Mapping[str, Results]) -> Iterable[str]:
 
 def with_table(text: str, results: Mapping[str, Results]) -> str:
     """Put the short table between its marks in the README."""
-    lfwa, tuned = results["lfwa"], results["lfwa-finetuned"]
+    lfwa = results["lfwa"]
     before, _, rest = text.partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
     names = (
@@ -315,14 +329,18 @@ def with_table(text: str, results: Mapping[str, Results]) -> str:
         if name in lfwa.runs:
             scores = " | ".join(percent(lfwa.mean(name, score)) for score in SCORES)
             lines.append(f"| {BY_NAME[name].title} | {scores} | {lfwa.parameters(name)} |")
-    if tuned.runs:
-        difference = tuned.comparisons()["linear", OURS, "accuracy"]
-        scores = [" / ".join(percent(tuned.mean(name, score)) for score in SCORES) for name in ("linear", OURS)]
+    for plan, how in (
+        (TUNED, "With the trunk trained too"),
+        (FROM_SCRATCH, f"With a {FROM_SCRATCH.backbone} from scratch"),
+    ):
+        whole = results[plan.results]
+        difference = whole.comparisons()["linear", OURS, "accuracy"]
+        scores = [" / ".join(percent(whole.mean(name, score)) for score in SCORES) for name in ("linear", OURS)]
         lines += [
             "",
-            f"With the trunk trained too, at 96 pixels over {tuned.seeds} seeds: one linear layer {scores[0]},",
+            f"{how}, at {plan.size} pixels over {whole.seeds} seeds: one linear layer {scores[0]},",
+            f"FARAMTN {scores[1]}; in accuracy {points(difference)}, {difference.words}.",
         ]
-        lines += [f"FARAMTN {scores[1]}; in accuracy {points(difference)}, {difference.words}."]
     return before + MARKS[0] + "\n" + "\n".join(lines) + "\n\n" + MARKS[1] + after
 
 

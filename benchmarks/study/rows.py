@@ -12,6 +12,7 @@ LEARNING_RATES = (0.0006, 0.002, 0.006, 0.018, 0.054, 0.162, 0.486)
 WEIGHT_DECAYS = (0.01, 0.1)  # the second at the best rate only
 SEARCH_SEEDS = (1000, 1001, 1002)  # of no final run; the second and third try the best settings of the first
 FINALISTS = 3
+TUNED_SEEDS = 5  # where the trunk is trained too
 OURS = "faramtn"  # FARAMTN and DWSLoss as they come
 
 
@@ -124,3 +125,43 @@ BY_NAME = {row.name: row for row in ROWS}
 def rows_of(data: str) -> tuple[Row, ...]:
     """List what is trained on a data set."""
     return tuple(row for row in ROWS if row.everywhere or data == "lfwa")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all rows have in common where the trunk is trained too."""
+
+    results: str
+    backbone: str
+    size: int
+    rows: tuple[str, ...]
+    learning_rates: tuple[float, ...]
+    trunk_rate: float | None  # None: the trunk learns at the head's rate, and both are searched as one
+    search_epochs: int
+    epochs: int
+    mixed: bool  # whether the trunk computes in bfloat16
+    weight_decay: float = 0.05
+
+
+TUNED = Plan(
+    results="lfwa-finetuned",
+    backbone="tf_efficientnet_lite0",
+    size=96,
+    rows=("linear", OURS, "no-place"),
+    learning_rates=(0.001, 0.006, 0.036, 0.216),
+    trunk_rate=5e-4,
+    search_epochs=2,
+    epochs=3,
+    mixed=False,
+)
+FROM_SCRATCH = Plan(
+    results="lfwa-from-scratch",
+    backbone="resnet50",
+    size=64,
+    rows=("linear", OURS),
+    learning_rates=(0.0005, 0.002, 0.008),
+    trunk_rate=None,
+    search_epochs=3,
+    epochs=8,
+    mixed=True,
+)

@@ -46,9 +46,15 @@ split by us. Drawn faces have labels that are true by construction; in the hard 
 pixels with noise, and a tenth of the labels in training and validation is flipped.
 """
 FINE_TUNED = """\
-The same heads, and the trunk learns too, at a rate of 0.0005 for all: LFWA at 96 pixels, {epochs} epochs, {seeds}
-seeds, weight decay 0.05. Each row's own learning rate was chosen from 0.001, 0.006, 0.036 and 0.216, on the
-validation part. A smaller table, because it was run on a CPU.
+The same heads, and the trunk learns too, at a rate of {plan.trunk_rate} for all: LFWA at {plan.size} pixels,
+{plan.epochs} epochs, {seeds} seeds, weight decay {plan.weight_decay}. Each row's own learning rate was chosen from
+{rates}, on the validation part. A smaller table, because it was run on a CPU.
+"""
+FROM_SCRATCH = """\
+No pretrained weights at all: timm's `{plan.backbone}`, up to the block before its last, starts at random, with the
+same heads on its 2 x 2 map. LFWA at {plan.size} pixels, {plan.epochs} epochs, {seeds} seeds, weight decay
+{plan.weight_decay}. Trunk and head learn at one rate, chosen for each row from {rates}, on the validation
+part. The trunk computes in bfloat16, the heads in float32.
 """
 TASKS = """\
 Attributes of a face, with binary cross-entropy each, converge at similar speeds. DWS is made for tasks that do
@@ -84,6 +90,7 @@ python benchmarks/study/run.py lfwa --root path/to/lfwa --weights efficientnet-l
 python benchmarks/study/run.py drawn-easy --weights efficientnet-lite0-57934424.pth
 python benchmarks/study/run.py drawn-hard --weights efficientnet-lite0-57934424.pth
 python benchmarks/study/finetune.py --root path/to/lfwa --weights efficientnet-lite0-57934424.pth
+python benchmarks/study/finetune.py --root path/to/lfwa --from-scratch
 python benchmarks/study/tasks.py
 python benchmarks/study/cost.py
 python benchmarks/study/page.py
