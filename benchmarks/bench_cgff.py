@@ -37,8 +37,10 @@ def run(bench: Bench) -> None:
         space = [side, side] if side else []
         x = bench.tensor(batch, num_groups, channels, *space, grad=True)
         modules = {
-            "CGFF, keys 64 wide in all, as in FARAMTN": bench.put(CGFF(channels, num_heads=NUM_HEADS, key_channels=8)),
-            "CGFF, keys as wide as the channels": bench.put(CGFF(channels, num_heads=NUM_HEADS)),
+            "CGFF as in FARAMTN: keys 64 wide in all, no norm": bench.put(
+                CGFF(channels, num_heads=NUM_HEADS, key_channels=8, norm=False)
+            ),
+            "CGFF as it comes: keys as wide as the channels, a norm": bench.put(CGFF(channels, num_heads=NUM_HEADS)),
             "nn.MultiheadAttention over the groups": bench.put(TorchAttention(channels)),
         }
         parameters = {name: count(module) for name, module in modules.items()}

@@ -69,7 +69,10 @@ def run(bench: Bench) -> None:
 
 def compare(bench: Bench, batch: int, channels: int, side: int, num_groups: int) -> None:
     """Time one case."""
-    wsgsa, spatial = (bench.put(WSGSA(channels, num_groups, spatial=spatial)) for spatial in (False, True))
+    wsgsa, one_query, as_in_faramtn = (
+        bench.put(WSGSA(channels, num_groups, **options))
+        for options in ({}, {"spatial": True}, {"spatial": True, "num_heads": 8, "coordinates": 2})
+    )
     loop, branches = (bench.put(kind(channels, num_groups)) for kind in (SqueezeExciteLoop, BranchLoop))
     copy_parameters(wsgsa, loop)
     x = bench.tensor(batch, channels, side, side, grad=True)
@@ -77,7 +80,8 @@ def compare(bench: Bench, batch: int, channels: int, side: int, num_groups: int)
         "WSGSA, pooled": (wsgsa, wsgsa.pooled),
         "a loop of timm's SqueezeExcite, stacked and pooled": (loop, loop),
         "WSGSA, whole maps, then pooled": (wsgsa, lambda x: wsgsa(x).mean((-2, -1))),
-        "WSGSA with spatial=True, pooled": (spatial, spatial.pooled),
+        "WSGSA with spatial=True, one query a group, pooled": (one_query, one_query.pooled),
+        "WSGSA as in FARAMTN, eight queries and places, pooled": (as_in_faramtn, as_in_faramtn.pooled),
         "a loop of branches, as in SwinFace": (branches, branches),
     }
     facts = {

@@ -152,14 +152,14 @@ CLAIMS = (
         "faramtn",
         "FARAMTN costs about as much as its backbone, with 1 group or 40",
         "All groups share the backbone's last block, so the classic network with a last stage for each group is what "
-        "it spares you. Measured when FARAMTN had `spatial=False` and a norm in CGFF by default.",
+        "it spares you.",
         say_faramtn,
     ),
     Claim(
         "libmtl",
         "Against LibMTL's architectures on the same backbone",
         "A small network on small images is the hard case: the backbone is cheap, so what comes after it shows. "
-        "HPS is LibMTL's hard sharing. Measured when FARAMTN had `spatial=False` and a norm in CGFF by default.",
+        "HPS is LibMTL's hard sharing.",
         say_libmtl,
     ),
     Claim(
