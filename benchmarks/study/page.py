@@ -222,10 +222,11 @@ def shorter(results: Results, plan: Plan, title: str, text: str) -> Iterable[str
     yield ""
     rates = [f"{rate:g}" for rate in plan.learning_rates]
     yield text.format(seeds=results.seeds, plan=plan, rates=" and ".join([", ".join(rates[:-1]), rates[-1]]))
-    yield "| row | accuracy | balanced | AP | FARAMTN's accuracy minus this | balanced accuracy | AP |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    yield "| row | accuracy | balanced | AP | parameters | FARAMTN's accuracy minus this | balanced accuracy | AP |"
+    yield "| --- |" + " ---: |" * 7
     for name in results.rows():
-        cells = [BY_NAME[name].title, *(percent(results.mean(name, score)) for score in SCORES)]
+        scores = [percent(results.mean(name, score)) for score in SCORES]
+        cells = [BY_NAME[name].title, *scores, results.parameters(name)]
         cells += [""] * 3 if name == OURS else [marked(found[name, OURS, score]) for score in SCORES]
         yield f"| {' | '.join(cells)} |"
     yield ""

@@ -54,7 +54,8 @@ FROM_SCRATCH = """\
 No pretrained weights at all: timm's `{plan.backbone}`, up to the block before its last, starts at random, with the
 same heads on its 2 x 2 map. LFWA at {plan.size} pixels, {plan.epochs} epochs, {seeds} seeds, weight decay
 {plan.weight_decay}. Trunk and head learn at one rate, chosen for each row from {rates}, on the validation
-part. The trunk computes in bfloat16, the heads in float32.
+part. The trunk computes in bfloat16, the heads in float32. Parameters are those of the head; most of FARAMTN's are
+the gates, which grow with the 2,048 channels of this trunk.
 """
 TASKS = """\
 Attributes of a face, with binary cross-entropy each, converge at similar speeds. DWS is made for tasks that do
