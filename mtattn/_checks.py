@@ -1,6 +1,6 @@
 """What the modules refuse: sizes, each with who refuses, the rule and what came."""
 
-from collections.abc import Sequence
+from torch import Tensor
 
 
 def check_positive(owner: str, **sizes: int) -> None:
@@ -23,7 +23,8 @@ def check_size(owner: str, what: str, *, expected: int, got: int) -> None:
         raise ValueError(f"{owner}: expects {expected} {what}, got {got}.")
 
 
-def check_axes(owner: str, shape: Sequence[int], *names: str) -> None:
+def check_axes(owner: str, features: Tensor, *names: str) -> None:
     """Refuse an input that lacks axes; it may have more, its spatial ones."""
-    if len(shape) < len(names):
-        raise ValueError(f"{owner}: expects the axes {', '.join(names)} and any spatial ones, got {tuple(shape)}.")
+    if features.ndim < len(names):
+        shape = tuple(features.shape)
+        raise ValueError(f"{owner}: expects the axes {', '.join(names)} and any spatial ones, got {shape}.")

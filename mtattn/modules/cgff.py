@@ -92,7 +92,7 @@ class CGFF(nn.Module):
         return f"{self.channels}, num_heads={self.num_heads}" + f", key_channels={self.key_channels}" * narrow
 
     def _affinity(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch head group group"]:
-        check_axes("CGFF", x.shape, "batch", "group", "channel")
+        check_axes("CGFF", x, "batch", "group", "channel")
         check_size("CGFF", "channels", expected=self.channels, got=x.shape[2])
         descriptors = self.norm(reduce(x, "batch group channel ... -> batch group channel", "mean"))
         return functional.group_affinity(self.query(descriptors), self.key(descriptors), self.num_heads)

@@ -59,7 +59,7 @@ class GroupHeads(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch attribute *space"]:
         """Compute the logits in attribute order; for features with spatial axes, the map whose mean is the logit."""
-        check_axes("GroupHeads", x.shape, "batch", "group", "channel")
+        check_axes("GroupHeads", x, "batch", "group", "channel")
         check_size("GroupHeads", "groups", expected=len(self.groups), got=x.shape[1])
         check_size("GroupHeads", "channels", expected=self.channels, got=x.shape[2])
         return functional.group_logits(x, self.weight, self.bias, self.group_of)

@@ -147,7 +147,7 @@ class WSGSA(nn.Module):
         return sizes + where + f", coordinates={self.coordinates}" * bool(self.coordinates)
 
     def _mean(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel"]:
-        check_axes("WSGSA", x.shape, "batch", "channel")
+        check_axes("WSGSA", x, "batch", "channel")
         check_size("WSGSA", "channels", expected=self.channels, got=x.shape[1])
         return reduce(x, "batch channel ... -> batch channel", "mean")
 
@@ -155,7 +155,7 @@ class WSGSA(nn.Module):
         return functional.channel_gates(mean, self.down_weight, self.down_bias, self.up_weight, self.up_bias)
 
     def _share(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch out *new_space"]:
-        check_axes("WSGSA", x.shape, "batch", "channel")
+        check_axes("WSGSA", x, "batch", "channel")
         check_size("WSGSA", "channels", expected=self.channels, got=x.shape[1])
         shared: Tensor = self.shared(x)
         check_size("WSGSA", "out_channels from its shared module", expected=self.out_channels, got=shared.shape[1])
