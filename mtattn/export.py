@@ -10,7 +10,6 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from mtattn._extras import needed_by
+from mtattn._version import installed_version
 from mtattn.models import FARAMTN
 
 METADATA_KEY = "mtattn"
@@ -205,7 +205,7 @@ def _metadata(model: FARAMTN) -> dict[str, Any]:
             f"got no {', '.join(missing)}; set it, for example to dict(size=[64, 64], mean=[0.5] * 3, std=[0.5] * 3)."
         )
     groups = {group: list(attributes) for group, attributes in model.groups.items()}
-    return {"mtattn_version": version("mtattn"), "groups": groups, "image": image}
+    return {"mtattn_version": installed_version(), "groups": groups, "image": image}
 
 
 def _free(file: Path, owner: str, overwrite: bool) -> Path:

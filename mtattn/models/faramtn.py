@@ -1,7 +1,6 @@
 """FARAMTN, the reference model: trunk, WSGSA, CGFF and group heads, with exact attribute maps."""
 
 from collections.abc import Mapping
-from importlib.metadata import version
 from math import gcd
 from os import PathLike
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from mtattn import functional
 from mtattn._checks import check_positive
+from mtattn._version import installed_version
 from mtattn.groups import AttributeGroups, check_groups
 from mtattn.models import saving
 from mtattn.models.backbones import FreshBottleneck, build_backbone
@@ -107,7 +107,7 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         self.cgff = CGFF(fused, num_heads=num_heads, key_channels=head_keys, norm=False, dropout=dropout)
         self.heads = GroupHeads(fused, groups)
         self.config: dict[str, Any] = {
-            "mtattn_version": version("mtattn"),
+            "mtattn_version": installed_version(),
             "groups": {name: list(attributes) for name, attributes in groups.items()},
             "channels": channels,
             "out_channels": out_channels,

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtattn import functional
-from mtattn._checks import check_axes, check_divides, check_positive, check_size
+from mtattn._checks import check_divides, check_features, check_positive
 
 PLACE_FACTOR = 20.0  # Adam moves all weights alike; those of the place are few and have further to go
 
@@ -147,18 +147,16 @@ class WSGSA(nn.Module):
         return sizes + where + f", coordinates={self.coordinates}" * bool(self.coordinates)
 
     def _mean(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel"]:
-        check_axes("WSGSA", x, "batch", "channel")
-        check_size("WSGSA", "channels", expected=self.channels, got=x.shape[1])
+        check_features("WSGSA", x, self.channels)
         return reduce(x, "batch channel ... -> batch channel", "mean")
 
     def _gates(self, mean: Float[Tensor, "batch channel"]) -> Float[Tensor, "batch group out"]:
         return functional.channel_gates(mean, self.down_weight, self.down_bias, self.up_weight, self.up_bias)
 
     def _share(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch out *new_space"]:
-        check_axes("WSGSA", x, "batch", "channel")
-        check_size("WSGSA", "channels", expected=self.channels, got=x.shape[1])
+        check_features("WSGSA", x, self.channels)
         shared: Tensor = self.shared(x)
-        check_size("WSGSA", "out_channels from its shared module", expected=self.out_channels, got=shared.shape[1])
+        check_features("WSGSA", shared, self.out_channels, "out_channels from its shared module")
         return shared
 
     def _positions(self, shared: Float[Tensor, "batch out *space"]) -> Float[Tensor, "batch query *space"] | None:

@@ -3,13 +3,13 @@
 import json
 import platform
 import shutil
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mtattn._extras import needed_by
+from mtattn._version import installed_version
 from mtattn.data.dataset import AttributeImages
 from mtattn.data.images import read_image
 from mtattn.metrics import AttributeMetrics
@@ -139,4 +139,4 @@ def _evenly_spaced(length: int, count: int) -> list[int]:
 
 def _versions() -> dict[str, str]:
     packages = ("mtattn", "torch", "timm", "torchmetrics", "accelerate")
-    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+    return {"python": platform.python_version(), **{package: installed_version(package) for package in packages}}

@@ -5,7 +5,6 @@ import platform
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, asdict, dataclass
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from jaxtyping import Bool, Int
 
+from mtattn._version import installed_version
 from mtattn.data.synthetic.drawing import View, definition, picture
 from mtattn.data.synthetic.label_model import LabelModel
 from mtattn.data.synthetic.parts import READ, Face, choose
@@ -201,7 +201,7 @@ def _check(rule: str, value: object, holds: bool) -> None:
 
 
 def _versions() -> dict[str, str]:
-    packages = {name: version(name) for name in ("mtattn", "numpy", "pillow", "resvg-py", "dicebear-styles")}
+    packages = {name: installed_version(name) for name in ("mtattn", "numpy", "pillow", "resvg-py", "dicebear-styles")}
     return {"python": platform.python_version(), **packages}
 
 
