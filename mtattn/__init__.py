@@ -2,14 +2,25 @@
 
 from typing import TYPE_CHECKING, Any
 
-from mtattn.groups import AttributeGroups
+from mtattn.groups import AttributeGroups, Categorical, Number, Ordinal
 from mtattn.losses import DWSLoss, DynamicWeighting
 from mtattn.modules import CGFF, WSGSA, GroupHeads
 
 if TYPE_CHECKING:
     from mtattn.models import FARAMTN
 
-__all__ = ["CGFF", "FARAMTN", "WSGSA", "AttributeGroups", "DWSLoss", "DynamicWeighting", "GroupHeads"]
+__all__ = [
+    "CGFF",
+    "FARAMTN",
+    "WSGSA",
+    "AttributeGroups",
+    "Categorical",
+    "DWSLoss",
+    "DynamicWeighting",
+    "GroupHeads",
+    "Number",
+    "Ordinal",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,12 +1,14 @@
 import copy
 import pickle
+from collections import deque
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
-from mtattn import AttributeGroups
+from mtattn import AttributeGroups, Number
 from mtattn.groups import check_known
 
 FACES = {"eyes": ["Eyeglasses"], "mouth": ["Smiling", "Big_Lips"]}
@@ -152,3 +154,63 @@ def test_an_unknown_name_is_refused_with_what_is_near(name, message):
 
 def test_known_names_pass():
     assert check_known("Data", "attribute", ["Young"], ["Smiling", "Young"]) is None
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param({"Hat": 1, "Bag": 2}.keys(), id="keys"),
+        pytest.param(np.array(["Hat", "Bag"]), id="array"),
+        pytest.param((name for name in ["Hat", "Bag"]), id="generator"),
+        pytest.param(deque(["Hat", "Bag"]), id="deque"),
+        pytest.param([np.str_("Hat"), np.str_("Bag")], id="numpy strings"),
+    ],
+)
+def test_whatever_lists_names_in_order_is_taken(names):
+    groups = AttributeGroups({"all": names})
+    assert groups == AttributeGroups({"all": ["Hat", "Bag"]})
+    assert [type(name) for name in groups.attributes] == [str, str]
+
+
+def test_the_columns_of_a_table_are_taken():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(columns=["image", "Hat", "Bag"])
+    assert AttributeGroups({"all": table.columns[1:]}) == AttributeGroups({"all": ["Hat", "Bag"]})
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        pytest.param("abc", "takes a mapping from group names .* got a str; write a dict", id="string"),
+        pytest.param([("eyes", ["Glasses"])], "takes a mapping .* got a list; write a dict", id="pairs"),
+        pytest.param({"all": range(3)}, "an attribute of 'all' is a string, got the int 0; write str", id="numbers"),
+        pytest.param({"all": [b"Hat"]}, "got the bytes b'Hat'; decode it", id="bytes in a list"),
+        pytest.param({"all": b"Hat"}, r"got the b'Hat' for 'all'; write \[b'Hat'\]", id="bytes"),
+        pytest.param({True: ["Hat"]}, "the name of a group is a string.* YAML reads on, off", id="YAML's on"),
+        pytest.param({"top": [False, "Hat"]}, "got the bool False; YAML reads on, off", id="YAML's off"),
+        pytest.param({"all": {"Hat": 1}}, r"got a dict for 'all'; write list\(...\)", id="dict"),
+        pytest.param({"all": Number("age")}, r"got a Number for 'all'; write list", id="one kind alone"),
+        pytest.param({"all": 3}, r"got a int for 'all'; write list\(...\)", id="a number"),
+        pytest.param({"all": np.array([["Hat", "Bag"]])}, "of 'all' is a string, got the ndarray", id="2d"),
+    ],
+)
+def test_names_that_are_none_are_refused_at_once(groups, message):
+    with pytest.raises((ValueError, TypeError), match=f"{message}|'groups'"):
+        AttributeGroups(groups)
+
+
+def test_only_takes_whole_names():
+    groups = AttributeGroups({"all": ["a", "b", "ab"]})
+    assert groups.only(["ab"]) == AttributeGroups({"all": ["ab"]})
+    with pytest.raises(ValueError, match=r"only\(\) takes a list of names, got a string; write \['ab'\]"):
+        groups.only("ab")
+
+
+def test_groups_are_unequal_to_what_are_no_groups():
+    assert AttributeGroups(FACES) != 3
+    assert AttributeGroups(FACES) != FACES
+
+
+def test_only_the_groups_that_hold_a_doublet_are_named():
+    with pytest.raises(ValueError, match=r"got 'Male' 2 times, in 'eyes', 'mouth'\.$"):
+        AttributeGroups({"eyes": ["Male"], "nose": ["Big_Nose"], "mouth": ["Male"]})

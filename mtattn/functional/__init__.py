@@ -11,6 +11,7 @@ from mtattn.functional.attention import (
     mix_groups,
     position_weights,
 )
+from mtattn.functional.kinds import level_exceedance
 from mtattn.functional.weighting import (
     LossHistory,
     dwa_weights,
@@ -36,6 +37,7 @@ __all__ = [
     "group_bce",
     "group_bce_sums",
     "group_logits",
+    "level_exceedance",
     "mix_groups",
     "position_weights",
     "random_weights",

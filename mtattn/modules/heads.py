@@ -8,20 +8,21 @@ from torch import Tensor, nn
 
 from mtattn import functional
 from mtattn._checks import check_axes, check_positive, check_size
-from mtattn.groups import AttributeGroups, check_groups
+from mtattn.groups import AttributeGroups, check_fitted, check_groups
 
 
 class GroupHeads(nn.Module):
-    """Turn the features of the groups into one logit an attribute: each group has its own linear layer.
+    """Turn the features of the groups into outputs, one a column: each group has its own linear layer.
 
     Args:
         channels: Channels of each group.
-        groups: The attributes of each group; logits come in the order of ``groups.attributes``.
+        groups: The attributes of each group; outputs have the columns of ``groups.columns``, one logit an attribute
+            where all are binary.
         device: Device of the parameters.
         dtype: Type of the parameters.
 
     Raises:
-        ValueError: ``channels`` is not positive.
+        ValueError: ``channels`` is not positive, or a number has no mean and standard deviation yet.
 
     Example:
         >>> groups = AttributeGroups({"eyes": ["Eyeglasses"], "mouth": ["Smiling", "Big_Lips"]})
@@ -42,12 +43,13 @@ class GroupHeads(nn.Module):
     ) -> None:
         super().__init__()
         check_groups("GroupHeads", groups)
+        check_fitted("GroupHeads", groups)
         check_positive("GroupHeads", channels=channels)
         self.channels, self.groups = channels, groups
-        num_attributes = len(groups.attributes)
-        self.weight = nn.Parameter(torch.empty(num_attributes, channels, device=device, dtype=dtype))
-        self.bias = nn.Parameter(torch.empty(num_attributes, device=device, dtype=dtype))
-        self.register_buffer("group_of", torch.empty(num_attributes, device=device, dtype=torch.long), persistent=False)
+        num_columns = len(groups.columns.attributes)
+        self.weight = nn.Parameter(torch.empty(num_columns, channels, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(num_columns, device=device, dtype=dtype))
+        self.register_buffer("group_of", torch.empty(num_columns, device=device, dtype=torch.long), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -55,14 +57,14 @@ class GroupHeads(nn.Module):
         bound = 1 / sqrt(self.channels)
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
-        self.group_of.copy_(torch.tensor(self.groups.group_of))
+        self.group_of.copy_(torch.tensor(self.groups.columns.group_of))
 
-    def forward(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch attribute *space"]:
-        """Compute the logits in attribute order; for features with spatial axes, the map whose mean is the logit."""
+    def forward(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch column *space"]:
+        """Compute the outputs in column order; for features with spatial axes, the map whose mean is the output."""
         check_axes("GroupHeads", x, "batch", "group", "channel")
         check_size("GroupHeads", "groups", expected=len(self.groups), got=x.shape[1])
         check_size("GroupHeads", "channels", expected=self.channels, got=x.shape[2])
         return functional.group_logits(x, self.weight, self.bias, self.group_of)
 
     def extra_repr(self) -> str:  # noqa: D102
-        return f"{self.channels}, sizes={dict(zip(self.groups, self.groups.sizes, strict=True))}"
+        return f"{self.channels}, sizes={dict(zip(self.groups, self.groups.columns.sizes, strict=True))}"
