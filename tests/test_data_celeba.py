@@ -1,6 +1,8 @@
 import io
 import pickle
 import re
+import tracemalloc
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,6 @@ from mtattn.data import (
     AttributeImages,
     CelebA,
     UnreadableImage,
-    read_image,
     skip_unreadable,
 )
 
@@ -267,8 +268,27 @@ def test_a_csv_row_with_a_hole_is_refused_with_its_line(kaggle_root):
 def test_labels_written_as_0_and_1_are_refused_because_0_means_unlabelled(root):
     path = root / "list_attr_celeba.txt"
     path.write_text(path.read_text().replace("-1", " 0"))
-    with pytest.raises(ValueError, match=r"got 0 and 1 only in .*; write -1 for 0"):
+    with pytest.raises(ValueError, match=r"got 0 and no -1 for 'Smiling' and 2 more in .*; write -1 for 0"):
         CelebA(root, "train")
+
+
+def test_a_column_of_0_and_1_is_refused_beside_columns_of_minus_one(root):
+    path = root / "list_attr_celeba.txt"
+    path.write_text("3\nSmiling Mask\n000001.jpg 1 1\n000002.jpg -1 0\n000003.jpg 0 0\n")
+    with pytest.raises(ValueError, match=r"CelebA: .* got 0 and no -1 for 'Mask' in .*; write -1 for 0"):
+        CelebA(root, "train")
+
+
+def test_a_name_of_absurd_length_is_refused_before_it_takes_memory(root):
+    rows = "".join(f"{row:06}.jpg -1 -1 -1\n" for row in range(5_000))
+    text = f"5001\n{' '.join(ATTRIBUTES)}\n{rows}{'x' * 20_000} 1 1 1\n"
+    root.joinpath("list_attr_celeba.txt").write_text(text)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="an image name has at most 1024 bytes, got 20000 in line 5003 of"):
+        CelebA(root, "train")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200 * len(text)  # the names as a matrix of letters took 17,000 times
 
 
 def test_a_split_may_have_no_minus_one_if_the_file_has_some(root):
@@ -287,7 +307,7 @@ def test_own_data_of_a_derived_class_are_checked_like_any_other(root):
     class Mine(AttributeImages):
         pass
 
-    with pytest.raises(ValueError, match="Mine: -1 says that an image lacks an attribute"):
+    with pytest.raises(ValueError, match="Mine: 0 says 'no' beside 1 and NaN"):
         Mine(root / "img_align_celeba", NAMES[:1], [[1, 0, 1]], ATTRIBUTES)
 
 
@@ -419,32 +439,6 @@ def test_skip_unreadable_refuses_to_leave_nothing(root):
         skip_unreadable(dataset)
 
 
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "I;16", "palette with alpha"])
-def test_pictures_of_every_mode_become_rgb(tmp_path, mode):
-    path = tmp_path / ("picture.tif" if mode in {"CMYK", "YCbCr"} else "picture.png")
-    if mode == "palette with alpha":
-        Image.new("P", (4, 3)).save(path, transparency=bytes([0, 128]))
-    elif mode == "PA":
-        Image.new("RGBA", (4, 3)).convert("PA").convert("P").save(path)
-    else:
-        Image.new(mode, (4, 3)).save(path)
-    image = read_image(path)
-    assert (image.mode, image.size) == ("RGB", (4, 3))
-
-
-def test_16_bit_greys_keep_their_brightness(tmp_path):
-    Image.fromarray(np.full((3, 4), 0x8000, np.uint16)).save(tmp_path / "grey.png")
-    assert read_image(tmp_path / "grey.png").getpixel((0, 0)) == (128, 128, 128)
-
-
-def test_a_camera_picture_is_turned_upright(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (6, 4)).save(tmp_path / "camera.jpg", exif=exif)
-    assert read_image(tmp_path / "camera.jpg").size == (4, 6)
-
-
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
@@ -452,11 +446,10 @@ def test_a_camera_picture_is_turned_upright(tmp_path):
             [[1, -1]],
             r"labels have a row for each image .*, got shape \(1, 2\) for 1 images and 3 attributes",
         ),
-        ([[1, -1, 0.5]], r"a label is 1 \(yes\), -1 \(no\) or 0 \(unlabelled\), got"),
-        ([[1, 0, 1]], "-1 says that an image lacks an attribute and 0 that nobody knows, got no -1; write -1 for 0"),
-        ([[True, False, True]], "-1 says that an image lacks an attribute"),
+        ([[1, -1, 0.5]], r"a label is 1 \(yes\), 0 or -1 \(no\), or NaN \(unknown\), got 0.5 for 'Male' in row 1"),
+        ([[1, 0, 1]], "0 says 'no' beside 1 and NaN, and 'unknown' beside 1 and -1, got 0 and neither for 'Young'"),
     ],
-    ids=["shape", "value", "0 for no", "truth values"],
+    ids=["shape", "value", "0 alone"],
 )
 def test_own_data_with_wrong_labels_is_refused(root, labels, message):
     with pytest.raises(ValueError, match=f"AttributeImages: {message}"):
@@ -473,6 +466,99 @@ def test_own_data_with_wrong_labels_is_refused(root, labels, message):
 def test_own_data_with_a_name_twice_is_refused(tmp_path, names, attributes, message):
     with pytest.raises(ValueError, match=f"AttributeImages: {message}"):
         AttributeImages(tmp_path, names, [[1, -1], [-1, 1]], attributes)
+
+
+def test_own_data_without_images_or_with_an_empty_name_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="AttributeImages: needs at least one image, got none"):
+        AttributeImages(tmp_path, [], [], ["Smiling"])
+    with pytest.raises(ValueError, match="AttributeImages: an image has a name, got an empty one in row 2"):
+        AttributeImages(tmp_path, ["a.jpg", " "], [[1], [1]], ["Smiling"])
+
+
+def test_a_folder_that_is_not_there_is_named_with_the_nearest(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"AttributeImages: no folder .*photo; did you mean .*photos\?"):
+        AttributeImages(tmp_path / "photo", ["a.jpg"], [[1]], ["Smiling"])
+
+
+def test_a_folder_is_no_image(tmp_path):
+    (tmp_path / "a.jpg").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"got 1 of 1 missing, the first is .*a\.jpg"):
+        AttributeImages(tmp_path, ["a.jpg"], [[1]], ["Smiling"])
+
+
+def test_a_target_that_somebody_changes_stays_as_it_was(root):
+    dataset = CelebA(root, "train")
+    dataset[0][1].zero_()
+    dataset.targets.zero_()
+    same(dataset[0][1], [1.0, 0.0, 0.0])
+
+
+NFC, NFD = (unicodedata.normalize(form, "café.jpg") for form in ("NFC", "NFD"))
+THERE = (
+    NFD,
+    "SITE1/0001.jpg",
+    "0001.jpg",
+    "Größe 1/ÉTÉ.JPG",
+    "both.jpg",
+    "both.png",
+    "Both2.jpg",
+    "both2.JPG",
+    "x.v2.png",
+)
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    for name in THERE:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 3)).save(tmp_path / name)
+    (tmp_path / "0001.txt").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "means"),
+    [
+        (NFC, NFD),
+        ("SITE1\\0001.jpg", "SITE1/0001.jpg"),
+        ("site1/0001.JPG", "SITE1/0001.jpg"),
+        ("./SITE1/0001.jpg", "./SITE1/0001.jpg"),
+        ("0001.JPG", "0001.jpg"),
+        ("0001", "0001.jpg"),
+        ("grösse 1\\été.jpg", "Größe 1/ÉTÉ.JPG"),
+        ("GRÖSSE 1/été", "Größe 1/ÉTÉ.JPG"),
+        ("X.V2", "x.v2.png"),
+    ],
+)
+def test_a_name_from_another_system_means_the_one_file_that_fits(elsewhere, name, means):
+    faces = AttributeImages(elsewhere, [name, "both.png"], [[1], [-1]], ["Hat"])
+    assert faces.files == [means, "both.png"]
+    assert faces[0][0].size == (4, 3)
+    same(faces.targets, [[1.0], [0.0]])
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("both", r"did you mean 'both\.jpg' or 'both\.png'\? Else unpack"),
+        ("BOTH2.jpg", r"did you mean 'Both2\.jpg' or 'both2\.JPG'\? Else unpack"),
+        ("0001.png", r"did you mean '0001\.jpg'\? Else unpack"),
+        ("SITE2/0001.jpg", r"0001\.jpg; unpack"),
+        ("none.jpg", r"none\.jpg; unpack"),
+        ("../SITE1/0001.jpg/", r"SITE1/0001\.jpg/?; unpack"),
+    ],
+)
+def test_a_name_that_no_one_file_fits_is_missing_and_the_nearest_is_shown(elsewhere, name, hint):
+    with pytest.raises(FileNotFoundError, match=rf"AttributeImages: .* got 1 of 1 missing, .*{hint}"):
+        AttributeImages(elsewhere, [name], [[1]], ["Hat"])
+
+
+def test_two_names_never_mean_one_file(elsewhere):
+    with pytest.raises(
+        FileNotFoundError, match=r"got 1 of 2 missing, the first is .*0001\.JPG; did you mean '0001\.jpg'"
+    ):
+        AttributeImages(elsewhere, ["0001.jpg", "0001.JPG"], [[1], [-1]], ["Hat"])
 
 
 def test_own_data_may_lie_in_folders_with_any_name(tmp_path):

@@ -15,7 +15,7 @@ from mtattn.data.presets import (
 if TYPE_CHECKING:
     from mtattn.data.celeba import CelebA
     from mtattn.data.dataset import AttributeImages, skip_unreadable
-    from mtattn.data.images import UnreadableImage, read_image
+    from mtattn.data.images import UnreadableImage, find_images, read_image
     from mtattn.data.lfwa import LFWA
     from mtattn.data.own import read_csv_labels
     from mtattn.data.rows import AttributeRows, read_row
@@ -35,6 +35,7 @@ __all__ = [
     "CelebA",
     "SyntheticFaces",
     "UnreadableImage",
+    "find_images",
     "image_transform",
     "read_csv_labels",
     "read_image",
@@ -50,6 +51,7 @@ _MODULE_OF = {
     "LFWA": "lfwa",
     "SyntheticFaces": "synthetic",
     "UnreadableImage": "images",
+    "find_images": "images",
     "image_transform": "transforms",
     "read_csv_labels": "own",
     "read_image": "images",

@@ -52,8 +52,6 @@ class CelebA(AttributeImages):
         ((178, 218), tensor([1., 0.]))
     """
 
-    _read_from_files = True
-
     def __init__(
         self,
         root: str | Path,
@@ -75,6 +73,7 @@ class CelebA(AttributeImages):
             only=attributes,
             transform=transform,
             missing=missing,
+            zero="unknown",
         )
 
 

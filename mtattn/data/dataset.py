@@ -11,68 +11,73 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int8, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mtattn.data.files import existing_folder
 from mtattn.data.images import UnreadableImage, read_image
+from mtattn.data.labels import read_labels
+from mtattn.data.names import FolderNames
 from mtattn.groups import check_known
 
 
 class AttributeImages(Dataset[tuple[Any, Tensor]]):
-    """Images in a folder with their attributes: the base of ``CelebA`` and ``LFWA``, and a data set of your own.
+    r"""Images in a folder with their attributes: the base of ``CelebA`` and ``LFWA``, and a data set of your own.
 
     Args:
         folder: Where the images lie.
         names: The image names, relative to the folder.
-        labels: 1 where an image has the attribute, -1 where it has not, 0 where nobody knows; a row an image.
+        labels: A row an image, a column an attribute. 1 or true where an image has it, -1, 0 or false where it has not,
+            NaN or None where nobody knows. Beside -1 in its column a 0 says that nobody knows, as in CelebA's files.
         attributes: The names of the label columns.
         only: The attributes to give, in the order wanted; all of them if None.
         transform: Turns the PIL image into what a model takes.
         missing: What to do about images that are not there: "error" stops, "skip" warns and leaves them out.
+        zero: What a 0 says in a column with neither -1 nor NaN, which tell it: "no" or "unknown"; None refuses it.
 
     Attributes:
         attributes: The names of the target columns.
         skipped: The paths of the images left out because they are missing or cannot be read.
 
     Raises:
-        ValueError: Labels, names and attributes disagree, a label is something else, or an attribute is unknown.
-        FileNotFoundError: An image is missing.
+        ValueError: Labels, names and attributes disagree, a label is something else or says two things, or an
+            attribute is unknown.
+        FileNotFoundError: The folder or an image is missing. An image is there if exactly one file fits its name but
+            for capital letters, the form of its accents, ``\\`` for ``/``, or a suffix that the name has not.
 
     Example:
         >>> import tempfile
         >>> from PIL import Image
         >>> folder = tempfile.mkdtemp()
         >>> Image.new("RGB", (8, 8)).save(f"{folder}/ann.png")
-        >>> faces = AttributeImages(folder, ["ann.png"], [[1, -1, 0]], ["Smiling", "Male", "Young"])
+        >>> faces = AttributeImages(folder, ["ann.png"], [[1, -1, None]], ["Smiling", "Male", "Young"])
         >>> image, target = faces[0]
         >>> target
         tensor([1., 0., nan])
     """
 
-    _read_from_files = False  # True where a reader has looked at its files whole: these rows may be a part of them
-
     def __init__(
         self,
         folder: str | Path,
         names: Sequence[str] | Shaped[np.ndarray, " image"],
-        labels: Sequence[Sequence[int]] | Shaped[np.ndarray, "image attribute"],
+        labels: Sequence[Sequence[Any]] | Shaped[np.ndarray, "image attribute"],
         attributes: Sequence[str],
         *,
         only: Sequence[str] | None = None,
         transform: Callable[[Any], Any] | None = None,
         missing: str = "error",
+        zero: str | None = None,
     ) -> None:
         check_known(self._owner, "way to treat missing images", [missing], ("error", "skip"))
-        if not self._read_from_files:
-            _check_own(self._owner, np.asarray(names), np.asarray(labels), attributes)
+        self._names = _checked_names(self._owner, names)
+        _check_unique(self._owner, "attribute", attributes)
         self.attributes = tuple(attributes) if only is None else _chosen(self._owner, only, attributes)
         self.transform = transform
         self.skipped: tuple[Path, ...] = ()
-        self._folder = str(folder)
-        self._names = _encoded(np.asarray(names))
+        self._folder = str(existing_folder(self._owner, "folder", folder, "give the folder that holds the images."))
         columns = [list(attributes).index(attribute) for attribute in self.attributes]
-        self._labels = _checked_labels(self._owner, labels, len(self._names), len(attributes))[:, columns]
+        self._targets = read_labels(self._owner, labels, attributes, num_images=len(self), zero=zero)[:, columns]
         self._check_presence(missing)
 
     @property
@@ -83,7 +88,7 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
     @property
     def targets(self) -> Float[Tensor, "image attribute"]:
         """Every target, 1 where an image has the attribute, 0 where it has not, NaN where nobody knows."""
-        return _as_targets(self._labels)
+        return self._targets.clone()
 
     def path(self, index: int) -> Path:
         """Return where the image lies."""
@@ -105,7 +110,7 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
         except UnreadableImage as error:
             hint = "Or leave such images out with skip_unreadable(dataset), in a recipe with --skip-unreadable."
             raise UnreadableImage(f"{error} {hint}") from error
-        return image if self.transform is None else self.transform(image), _as_targets(self._labels[index])
+        return image if self.transform is None else self.transform(image), self._targets[index].clone()
 
     def __repr__(self) -> str:
         return f"{self._owner}({len(self)} images, {len(self.attributes)} attributes, in {self._folder})"
@@ -115,17 +120,30 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
         return type(self).__name__
 
     def _select(self, indices: Shaped[np.ndarray, " image"]) -> None:
-        self._names, self._labels = self._names[indices], self._labels[torch.from_numpy(indices)]
+        self._names, self._targets = self._names[indices], self._targets[torch.from_numpy(indices)]
 
     def _check_presence(self, missing: str) -> None:
-        absent = _absent(self._folder, self.files)
+        absent = self._find_written_otherwise(_absent(self._folder, self.files))
         if absent and missing == "error":
+            nearest = FolderNames(self._folder).nearest(self.files[absent[0]])
+            hint = f"did you mean {' or '.join(map(repr, nearest[:3]))}? Else " if nearest else ""
             raise FileNotFoundError(
                 f"{self._owner}: every image of the split must be there, got {len(absent)} of {len(self)} missing, "
-                f"the first is {self.path(absent[0])}; unpack all images there, or take those that are there "
+                f"the first is {self.path(absent[0])}; {hint}unpack all images there, or take those that are there "
                 f"with missing='skip', on the command line --skip-unreadable."
             )
         self._leave_out(absent, "are missing")
+
+    def _find_written_otherwise(self, absent: list[int]) -> list[int]:
+        """Take the files that absent names mean, and return what is still absent."""
+        if not absent:
+            return []
+        files = self.files
+        meant = FolderNames(self._folder).meant_by(
+            [files[index] for index in absent], taken=set(files) - {files[index] for index in absent}
+        )
+        self._names = _encoded(np.array([meant.get(name, name) for name in files]))
+        return [index for index in absent if files[index] not in meant]
 
     def _leave_out(self, indices: list[int], why: str) -> None:
         if not indices:
@@ -188,32 +206,32 @@ def _is_readable(path: Path) -> bool:
     return True
 
 
-def _as_targets(labels: Int8[Tensor, "*image attribute"]) -> Float[Tensor, "*image attribute"]:
-    return labels.float().add(1).div(2).masked_fill(labels == 0, torch.nan)
-
-
 def _absent(folder: str, names: list[str]) -> list[int]:
     with os.scandir(folder) as entries:  # one listing instead of 200,000 questions
-        there = {entry.name for entry in entries}
-    return [index for index, name in enumerate(names) if name not in there and not Path(folder, name).exists()]
+        there = {entry.name for entry in entries if entry.is_file()}
+    return [index for index, name in enumerate(names) if name not in there and not Path(folder, name).is_file()]
+
+
+def _checked_names(owner: str, names: Any) -> Shaped[np.ndarray, " image"]:
+    names = np.asarray(names)
+    if not names.size:
+        raise ValueError(f"{owner}: needs at least one image, got none.")
+    encoded = _encoded(names)
+    empty = np.flatnonzero(np.char.strip(encoded) == b"")
+    if empty.size:
+        raise ValueError(f"{owner}: an image has a name, got an empty one in row {empty[0] + 1}; name the file.")
+    _check_unique(owner, "image", encoded.tolist())
+    return encoded
 
 
 def _encoded(names: Shaped[np.ndarray, " image"]) -> Shaped[np.ndarray, " image"]:
     return names if names.dtype.kind == "S" else np.char.encode(names.astype(str), "utf-8")
 
 
-def _check_own(owner: str, names: Shaped[np.ndarray, " image"], labels: Any, attributes: Sequence[str]) -> None:
-    _check_unique(owner, "attribute", attributes)
-    _check_unique(owner, "image", names.tolist())
-    if labels.dtype == bool or ((labels == 0).any() and not (labels == -1).any()):
-        raise ValueError(
-            f"{owner}: -1 says that an image lacks an attribute and 0 that nobody knows, got no -1; write -1 for 0."
-        )
-
-
 def _check_unique(owner: str, kind: str, names: Sequence[Any]) -> None:
     name, count = max(Counter(names).items(), key=lambda item: item[1], default=("", 0))
     if count > 1:
+        name = name.decode() if isinstance(name, bytes) else name
         raise ValueError(f"{owner}: {kind} names are unique, got {name!r} {count} times; keep one of them.")
 
 
@@ -227,17 +245,3 @@ def _chosen(owner: str, only: Sequence[str], known: Sequence[str]) -> tuple[str,
             f"{owner}: each attribute is asked for once, got {twice[0]!r} {list(only).count(twice[0])} times."
         )
     return tuple(only)
-
-
-def _checked_labels(owner: str, labels: Any, num_images: int, num_attributes: int) -> Int8[Tensor, "image attribute"]:
-    if num_images == 0:
-        raise ValueError(f"{owner}: needs at least one image, got none.")
-    array = np.asarray(labels)
-    if array.shape != (num_images, num_attributes):
-        raise ValueError(
-            f"{owner}: labels have a row for each image and a column for each attribute, got shape {array.shape} "
-            f"for {num_images} images and {num_attributes} attributes."
-        )
-    if not np.isin(array, (-1, 0, 1)).all():
-        raise ValueError(f"{owner}: a label is 1 (yes), -1 (no) or 0 (unlabelled), got {np.unique(array)[:5]}.")
-    return torch.from_numpy(array.astype(np.int8))

@@ -11,11 +11,20 @@ def existing_root(owner: str, root: str | Path, source: str) -> Path:
     Raises:
         FileNotFoundError: There is no such folder.
     """
-    folder = Path(root).expanduser().absolute()
+    return existing_folder(owner, "root", root, source)
+
+
+def existing_folder(owner: str, what: str, folder: str | Path, source: str) -> Path:
+    """Return a folder as an absolute path.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+    """
+    folder = Path(folder).expanduser().absolute()
     if folder.is_dir():
         return folder
     if folder.exists():
-        raise NotADirectoryError(f"{owner}: root is a folder, got the file {folder}; give the folder that holds it.")
+        raise NotADirectoryError(f"{owner}: {what} is a folder, got the file {folder}; give the folder that holds it.")
     siblings = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
     nearest = get_close_matches(folder.name, siblings, n=1)
     hint = f"did you mean {folder.parent / nearest[0]}?" if nearest else source

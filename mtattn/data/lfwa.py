@@ -44,8 +44,6 @@ class LFWA(AttributeImages):
         ValueError: An attribute or split is unknown, the split is empty, or a file breaks its form.
     """
 
-    _read_from_files = True
-
     def __init__(
         self,
         root: str | Path,
@@ -71,6 +69,7 @@ class LFWA(AttributeImages):
             only=attributes,
             transform=transform,
             missing=missing,
+            zero="unknown",
         )
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Int, Int8, Shaped, UInt8
 
 _SEPARATORS = {".txt": b" \t\r\n", ".csv": b',"\r\n'}
 _NO_INTEGER = 127
+_LONGEST_NAME = 1024
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,12 @@ def read_annotations(owner: str, path: Path) -> Table:
         num_rows = _count(owner, path, first)
         table = _table(owner, path, _header(owner, path, second, line=2), rows, first_line=3, allowed=(-1, 0, 1))
         _check_count(owner, table, num_rows)
-    if (table.values == 0).any() and not (table.values == -1).any():
+    ambiguous = (table.values == 0).any(0) & ~(table.values == -1).any(0)
+    for column in np.flatnonzero(ambiguous)[:1]:
+        more = f" and {ambiguous.sum() - 1} more" if ambiguous.sum() > 1 else ""
         raise ValueError(
-            f"{owner}: -1 says that an image lacks an attribute and 0 that nobody knows, got 0 and 1 only in {path}; "
-            f"write -1 for 0."
+            f"{owner}: -1 says that an image lacks an attribute and 0 that nobody knows, got 0 and no -1 for "
+            f"{table.columns[column]!r}{more} in {path}; write -1 for 0, or delete a column that nobody has labelled."
         )
     return table
 
@@ -72,7 +75,7 @@ def _text(owner: str, path: Path) -> bytes:
 
 
 def _count(owner: str, path: Path, line_text: bytes) -> int:
-    if not line_text.strip().isdigit():
+    if not line_text.strip().isdigit() or len(line_text.strip()) > 18:
         raise ValueError(
             f"{owner}: line 1 of {path} is the number of images, got {_excerpt(line_text.strip())}; "
             f"put the number of rows there and the attribute names into line 2."
@@ -118,7 +121,7 @@ def _table(
     lines = _lines(owner, path, np.searchsorted(starts, np.flatnonzero(chars == ord("\n"))), len(columns), first_line)
 
     starts, lengths = starts.reshape(-1, len(columns) + 1), lengths.reshape(-1, len(columns) + 1)
-    names = _names(chars, starts[:, 0], lengths[:, 0])
+    names = _names(owner, path, rows, starts[:, 0], lengths[:, 0], lines)
     values = _integers(chars, starts[:, 1:], lengths[:, 1:])
     for row, column in np.argwhere(~np.isin(values, allowed))[:1]:
         start, length = starts[row, column + 1], lengths[row, column + 1]
@@ -146,13 +149,22 @@ def _lines(
 
 
 def _names(
-    chars: UInt8[np.ndarray, " char"], starts: Int[np.ndarray, " image"], lengths: Int[np.ndarray, " image"]
+    owner: str,
+    path: Path,
+    rows: bytes,
+    starts: Int[np.ndarray, " image"],
+    lengths: Int[np.ndarray, " image"],
+    lines: Int[np.ndarray, " image"],
 ) -> Shaped[np.ndarray, " image"]:
-    offsets = np.arange(lengths.max(initial=1))
-    letters = chars[np.minimum(starts[:, None] + offsets, len(chars) - 1)]
-    letters[offsets >= lengths[:, None]] = 0
-    names: Shaped[np.ndarray, " image"] = letters.view(f"S{len(offsets)}").ravel()
-    return names
+    for row in np.flatnonzero(lengths > _LONGEST_NAME)[:1]:  # the array has the width of the longest name in each row
+        raise ValueError(
+            f"{owner}: an image name has at most {_LONGEST_NAME} bytes, got {lengths[row]} in line {lines[row]} of "
+            f"{path}; mend or delete the row."
+        )
+    return np.array(
+        [rows[start : start + length] for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)],
+        np.bytes_,
+    )
 
 
 def _integers(
