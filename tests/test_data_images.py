@@ -159,7 +159,7 @@ class TestFolders:
         expected = ["a.JPG", "b.jpg", "e.gif", "f.avif", "g.webp", "in/c.jfif", "in/d.tif", "link/linked.png"]
         assert [file.relative_to(folder).as_posix() for file in found.files] == expected
         assert [file.name for file in found.passed_over] == ["LICENSE", "labels.csv"]
-        assert found.note() == "passed over 2 files that are no images by their suffix: none (1), .csv (1)"
+        assert found.note() == "passed over 2 files that are no images by suffix: none (1), .csv (1)"
 
     def test_every_suffix_that_pillow_writes_and_reads_is_found(self, tmp_path):
         for suffix in readable_suffixes() & {

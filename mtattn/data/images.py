@@ -86,12 +86,12 @@ class FoundImages(NamedTuple):
 
         Example:
             >>> FoundImages([], [Path("a.txt"), Path("b.txt"), Path("LICENSE")]).note()
-            'passed over 3 files that are no images by their suffix: .txt (2), none (1)'
+            'passed over 3 files that are no images by suffix: .txt (2), none (1)'
         """
         suffixes = Counter(file.suffix.lower() or "none" for file in self.passed_over).most_common()
         shown = ", ".join(f"{suffix} ({count})" for suffix, count in suffixes[:5]) + (", ..." if suffixes[5:] else "")
         files = f"{len(self.passed_over)} file{'s that are no images' if self.passed_over[1:] else ' that is no image'}"
-        return f"passed over {files} by their suffix: {shown}" if self.passed_over else ""
+        return f"passed over {files} by suffix: {shown}" if self.passed_over else ""
 
 
 def find_images(folder: str | Path) -> FoundImages:
@@ -111,7 +111,7 @@ def find_images(folder: str | Path) -> FoundImages:
         ...     (folder / name).touch()
         >>> found = find_images(folder)
         >>> [file.name for file in found.files], found.note()
-        (['a.JFIF', 'b.tif'], 'passed over 1 file that is no image by its suffix: .csv (1)')
+        (['a.JFIF', 'b.tif'], 'passed over 1 file that is no image by suffix: .csv (1)')
     """
     folder = Path(folder)
     if not folder.is_dir():
