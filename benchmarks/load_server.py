@@ -1,4 +1,4 @@
-"""What serving costs: the served example under load, a tenth of it bad, beside the bare onnxruntime session.
+"""What serving costs: the server under load, a tenth of it bad, beside the bare onnxruntime session.
 
 python benchmarks/load_server.py face.onnx --json load.json
 
@@ -25,14 +25,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-SERVE = Path(__file__).parents[1] / "examples/serve"
-sys.path.insert(0, str(SERVE))
-
-from pictures import MAX_BYTES, as_input, read_picture  # noqa: E402
-from predictor import Predictor  # noqa: E402
+from mtattn.serving.pictures import MAX_BYTES, as_input, read_picture
+from mtattn.serving.session import Session
 
 parser = ArgumentParser(description=__doc__.partition("\n")[0])
-parser.add_argument("model", type=Path, help="what examples/export.py wrote")
+parser.add_argument("model", type=Path, help="what mtattn export wrote")
 parser.add_argument("--requests", type=int, default=10_000)
 parser.add_argument("--connections", type=int, default=16, help="clients that ask at the same time")
 parser.add_argument("--threads", type=int, default=1, help="of the model, in the server and in the bare session")
@@ -72,7 +69,7 @@ def bad_requests(picture: bytes) -> dict[str, tuple[str, str, bytes]]:
 
 @contextmanager
 def running_server(model: Path, threads: int) -> Iterator[tuple[str, int]]:
-    command = [sys.executable, str(SERVE / "server.py"), str(model), "--port=0", f"--threads={threads}"]
+    command = [sys.executable, "-m", "mtattn", "serve", str(model), "--port=0", f"--threads={threads}"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -144,7 +141,7 @@ def row(name: str, seconds: list[float], pictures_per_second: float) -> dict[str
 
 def measure_session(model: Path, threads: int, pictures: list[bytes]) -> list[dict[str, Any]]:
     """Time the model without a server: alone, and with the decoding that a server has to do."""
-    predictor = Predictor(model, threads=threads)
+    predictor = Session(model, threads=threads)
     images = np.stack([as_input(read_picture(picture), **predictor.image) for picture in pictures])
 
     def whole(picture: bytes) -> None:

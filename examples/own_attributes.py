@@ -28,7 +28,7 @@ def main(options: Namespace) -> None:
     # Attributes that show in the same place go into one group. This example knows nothing of yours: one group each.
     groups = AttributeGroups({attribute: [attribute] for attribute in attributes})
     model = FARAMTN.from_timm("resnet18", groups, drop_stages=1)
-    model.config["image"]["size"] = [64, 64]  # saved with the model, so that predict.py knows it
+    model.config["image"]["size"] = [64, 64]  # saved with the model, so that whoever predicts knows it
 
     def images(indices: list[int], *, augment: bool) -> AttributeImages:
         transform = image_transform(**model.config["image"], augment=augment)

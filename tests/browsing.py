@@ -6,9 +6,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 
-SERVER = Path(__file__).parents[1] / "examples/serve/server.py"
 DROP = """
 const bytes = Uint8Array.from(atob(arguments[1]), (letter) => letter.charCodeAt(0)), data = new DataTransfer();
 data.items.add(new File([bytes], "face.png", { type: "image/png" }));
@@ -59,8 +57,8 @@ def seen(page, *, width=None, height=800, dark=False):
 
 @contextmanager
 def served(model_file):
-    """The example server in a process of its own, on a free port; gives its address."""
-    command = [sys.executable, SERVER, model_file, "--port=0", "--threads=1"]
+    """mtattn serve in a process of its own, on a free port; gives its address."""
+    command = [sys.executable, "-m", "mtattn", "serve", model_file, "--port=0", "--threads=1"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:
             if found := re.search(r"http://[\d.:]+", line):

@@ -214,6 +214,15 @@ def test_every_command_is_known_with_its_options(command, monkeypatch, capsys):
             compile(program, "python -c", "exec")
         case ["python", program, *arguments]:
             understands(program, arguments, monkeypatch, capsys)
+        case ["mtattn", name, *arguments]:
+            from mtattn.cli import COMMANDS
+
+            assert name in COMMANDS, name
+            command = importlib.import_module(f"mtattn.cli.{name}")
+            try:
+                command.parser(f"mtattn {name}").parse_args(arguments)
+            except SystemExit:
+                pytest.fail(f"mtattn {name} {shlex.join(arguments)}: {capsys.readouterr().err}")
         case ["torchrun", *words]:
             from torch.distributed.run import get_args_parser
 

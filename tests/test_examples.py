@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from mtattn import FARAMTN
+from mtattn.cli import main
 from mtattn.data import CELEBA_ATTRIBUTES, CELEBA_GROUPS, SyntheticFaces
 from mtattn.recipes.options import recipe_parser
 
@@ -35,6 +36,10 @@ def run(name, *arguments):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
     finally:
         sys.argv = before
+
+
+def mtattn(*arguments):
+    main([*map(str, arguments)])
 
 
 def refused(name, *arguments):
@@ -232,7 +237,7 @@ def test_a_run_opens_no_connection(tmp_path, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     run("celeba", "--synthetic", 60, "--output", tmp_path / "run", *SMALL)
-    run("predict", tmp_path / "run/model", tmp_path / "synthetic-60-seed-0/img_align_celeba/000001.jpg")
+    mtattn("predict", tmp_path / "run", tmp_path / "synthetic-60-seed-0/img_align_celeba/000001.jpg")
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(faces, tmp_path):
@@ -339,7 +344,7 @@ def test_options_that_contradict_each_other_are_refused(arguments, message, caps
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["celeba", "lfwa", "predict", "own_attributes", "export"])
+@pytest.mark.parametrize("name", ["celeba", "lfwa", "own_attributes"])
 def test_help_explains_every_option(name, capsys):
     with pytest.raises(SystemExit, match="0"):
         run(name, "--help")
@@ -348,107 +353,6 @@ def test_help_explains_every_option(name, capsys):
         explained_beside = re.search(r"\S  +\S", line)
         explained_below = re.search(rf"^  {re.escape(line)}\n {{10,}}\S", said, re.MULTILINE)
         assert explained_beside or explained_below, line
-
-
-class TestPredict:
-    @pytest.fixture
-    def image(self, faces):
-        return faces / "img_align_celeba/000001.jpg"
-
-    def test_prints_a_probability_for_each_attribute_of_each_image(self, place, image, capsys):
-        run("predict", place / "celeba/model", image, image)
-        said = capsys.readouterr().out
-        model = FARAMTN.from_pretrained(place / "celeba/model")
-        for name in model.groups.attributes:
-            assert len(re.findall(rf"^    {name} +\d+\.\d%  (yes|no)$", said, re.MULTILINE)) == 2
-
-    def test_saves_maps_but_never_over_a_file(self, place, image, tmp_path):
-        arguments = [place / "celeba/model", image, "--maps", tmp_path / "maps"]
-        run("predict", *arguments)
-        assert Image.open(tmp_path / "maps/000001.png").width > 500
-        assert "exists already; move it away" in refused("predict", *arguments)
-
-    def test_maps_of_a_folder_keep_its_folders(self, place, image, tmp_path):
-        for name in ("ann/face.jpg", "bob/face.jpg"):
-            (tmp_path / "photos" / name).parent.mkdir(parents=True)
-            shutil.copy(image, tmp_path / "photos" / name)
-        run("predict", place / "celeba/model", tmp_path / "photos", "--maps", tmp_path / "maps")
-        written = sorted(str(file.relative_to(tmp_path / "maps")) for file in tmp_path.glob("maps/**/*.png"))
-        assert written == ["ann/face.png", "bob/face.png"]
-
-    def test_finds_maps_that_would_collide_before_it_writes_any(self, place, image, tmp_path):
-        for name in ("first.jpg", "same.jpg", "same.png"):
-            shutil.copy(image, tmp_path / name)
-        said = refused("predict", place / "celeba/model", tmp_path, "--maps", tmp_path / "maps")
-        both = f"{tmp_path}/same.jpg and {tmp_path}/same.png"
-        assert said.endswith(f"got {tmp_path}/maps/same.png for {both}; rename one.")
-        assert not (tmp_path / "maps").exists()
-
-    def test_writes_a_csv_of_a_folder_without_what_cannot_be_read(self, place, image, tmp_path, capsys):
-        for name in ("b.JPG", "inside/a.jpg"):
-            (tmp_path / "photos" / name).parent.mkdir(exist_ok=True)
-            shutil.copy(image, tmp_path / "photos" / name)
-        (tmp_path / "photos/c.png").write_bytes(b"no picture")
-        (tmp_path / "photos/notes.txt").write_text("no picture")
-        arguments = [place / "celeba/model", tmp_path / "photos", "--csv", tmp_path / "attributes.csv"]
-        run("predict", *arguments)
-        said = capsys.readouterr()
-        assert "attributes.csv: 2 of 3 pictures" in said.out
-        assert f"left out: read_image: cannot read {tmp_path}/photos/c.png" in said.err
-        with (tmp_path / "attributes.csv").open(newline="") as file:
-            header, *rows = csv.reader(file)
-        assert header == ["image", *FARAMTN.from_pretrained(place / "celeba/model").groups.attributes]
-        assert [row[0] for row in rows] == [str(tmp_path / "photos" / name) for name in ("b.JPG", "inside/a.jpg")]
-        assert rows[0][1:] == rows[1][1:]
-        assert all(0 <= float(value) <= 1 for value in rows[0][1:])
-        assert "exists already; move it away, or give another file with --csv" in refused("predict", *arguments)
-
-    def test_names_what_is_missing(self, place, image, tmp_path):
-        assert "no images (.jpg, " in refused("predict", place / "celeba/model", tmp_path)
-        assert f"no folder {tmp_path}/model" in refused("predict", tmp_path / "model", image)
-        said = refused("predict", place / "celeba/model", tmp_path / "face.jpg")
-        assert f"cannot read {tmp_path}/face.jpg: the file is missing" in said
-
-
-class TestExport:
-    @pytest.fixture(autouse=True)
-    def installed(self):
-        for package in ("onnx", "onnxscript", "onnxruntime"):
-            pytest.importorskip(package, reason="the extra export is not installed")
-
-    def test_writes_a_file_and_an_int8_copy_and_says_how_near_they_are(self, place, faces, tmp_path, capsys):
-        float32, int8 = tmp_path / "face.onnx", tmp_path / "int8.onnx"
-        run("export", place / "celeba", float32, "--int8", int8, "--calibrate-on", faces, "--num-images=20")
-        said = capsys.readouterr().out
-        differences = re.findall(r": (\w+) of torch and onnxruntime differ by at most (\S+)$", said, re.MULTILINE)
-        assert [name for name, _ in differences] == ["logits", "maps"] * 3
-        assert all(float(difference) < 1e-4 for _, difference in differences)
-        assert re.search(r"int8\.onnx: \d+\.\d MB, scaled on 20 images$", said, re.MULTILINE)
-        assert int8.stat().st_size < float32.stat().st_size
-
-    def test_takes_the_folder_of_a_model_and_replaces_a_file_only_when_asked(self, place, tmp_path):
-        arguments = [place / "celeba/model", tmp_path / "face.onnx", "--no-maps", "--fixed-size"]
-        run("export", *arguments)
-        assert "face.onnx exists already; move it away, or replace it with --overwrite" in refused("export", *arguments)
-        run("export", *arguments, "--overwrite")
-
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            pytest.param(["nowhere", "face.onnx"], "no folder .*nowhere", id="model"),
-            pytest.param(["{celeba}", "f.onnx", "--int8=8.onnx", "--calibrate-on=."], "no images .* in ", id="images"),
-        ],
-    )
-    def test_refuses_in_one_line_what_it_cannot_do(self, arguments, message, place, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        said = refused("export", *(argument.format(celeba=place / "celeba") for argument in arguments))
-        assert re.search(rf"^export\.py: .*{message}", said)
-        assert "\n" not in said
-        assert not list(tmp_path.iterdir())
-
-    def test_int8_needs_images_to_scale_it_on(self, place, tmp_path, capsys):
-        refused("export", place / "celeba", tmp_path / "face.onnx", "--int8", tmp_path / "int8.onnx")
-        assert "--int8 and --calibrate-on go together" in capsys.readouterr().err
 
 
 class TestOwnAttributes:
@@ -463,7 +367,7 @@ class TestOwnAttributes:
         images, output = faces / "img_align_celeba", tmp_path / "own"
         run("own_attributes", labels, "--images", images, "--output", output, "--epochs=1")
         assert re.search(r"^Odd: accuracy \d\.\d+, majority 0\.5", capsys.readouterr().out, re.MULTILINE)
-        run("predict", output / "model", images / "000001.jpg")
+        mtattn("predict", output, images / "000001.jpg")
         assert "Third" in capsys.readouterr().out
 
     def test_trains_in_two_processes(self, labels, faces, tmp_path):

@@ -7,8 +7,21 @@ import sys
 import pytest
 
 import mtattn
+from mtattn.cli import COMMANDS
 
-PUBLIC = ["AttributeGroups", "WSGSA", "CGFF", "GroupHeads", "DWSLoss", "DynamicWeighting", "FARAMTN"]
+PUBLIC = [
+    "AttributeGroups",
+    "CGFF",
+    "Categorical",
+    "DWSLoss",
+    "DynamicWeighting",
+    "FARAMTN",
+    "GroupHeads",
+    "Number",
+    "Ordinal",
+    "Predictor",
+    "WSGSA",
+]
 HEAVY = (
     "('timm', 'torchvision', 'torchmetrics', 'PIL', 'matplotlib', 'accelerate', 'h5py', 'huggingface_hub', "
     "'onnx', 'onnxscript', 'onnxruntime', 'fastapi')"
@@ -37,7 +50,25 @@ def broken(tmp_path):
 
 
 def test_importing_mtattn_brings_in_nothing_heavy():
-    assert run(f"import mtattn, sys; print([m for m in {HEAVY} if m in sys.modules])") == "[]"
+    assert run(f"import mtattn, sys; print([m for m in ('torch', *{HEAVY}) if m in sys.modules])") == "[]"
+
+
+@pytest.mark.parametrize("name", ["functional", "losses", "modules", "groups"])
+def test_the_rooms_that_need_torch_alone_are_there_without_an_import_of_their_own(name):
+    assert run(f"import mtattn; print(mtattn.{name}.__name__)") == f"mtattn.{name}"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
+def test_the_command_explains_itself_before_anything_heavy_is_there(arguments):
+    program = f"""
+import sys
+from mtattn.cli import main
+try:
+    main({arguments})
+except SystemExit:
+    print([m for m in ('torch', *{HEAVY}) if m in sys.modules])
+"""
+    assert run(program).endswith("[]")
 
 
 def test_the_modules_and_losses_need_nothing_heavy():

@@ -1,4 +1,4 @@
-"""The served example: right answers for every kind of picture, a reason for every bad one, batches that keep order."""
+"""The server: right answers for every kind of picture, a reason for every bad one, batches that keep order."""
 
 import asyncio
 import subprocess
@@ -14,15 +14,14 @@ from mtattn.data import image_transform, read_image
 
 for package in ("onnx", "onnxruntime", "fastapi", "uvicorn"):
     pytest.importorskip(package, reason="the extras export and serve are not installed")
-SERVE = Path(__file__).parents[1] / "examples/serve"
-sys.path.insert(0, str(SERVE))
 
-import server  # noqa: E402
-from pictures import as_input, read_picture  # noqa: E402
-from predictor import Batcher, Predictor  # noqa: E402
 from serving import BAD_UPLOADS, GROUPS, IMAGE, encoded, red_above_blue, write_model  # noqa: E402
 from starlette.requests import ClientDisconnect, Request  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
+
+from mtattn.serving import server  # noqa: E402
+from mtattn.serving.pictures import as_input, read_picture  # noqa: E402
+from mtattn.serving.session import Batcher, Session  # noqa: E402
 
 MUCH, LITTLE = 0.8808, 0.1192  # sigmoid of 2 and -2: all of a colour, none of it
 GREY16 = Image.fromarray(np.full((32, 48), 40_000, dtype=np.uint16))
@@ -68,7 +67,7 @@ def file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(file):
-    with TestClient(server.build_app(Predictor(file, threads=1))) as client:
+    with TestClient(server.build_app(Session(file, threads=1))) as client:
         yield client
 
 
@@ -168,7 +167,7 @@ def test_the_page_loads_nothing_from_elsewhere(client):
 
 
 def test_a_model_without_maps_says_so(tmp_path):
-    with TestClient(server.build_app(Predictor(write_model(tmp_path / "m.onnx", maps=False), threads=1))) as client:
+    with TestClient(server.build_app(Session(write_model(tmp_path / "m.onnx", maps=False), threads=1))) as client:
         assert client.get("/health").json()["maps"] is False
         assert client.post("/predict", content=PICTURES["jpeg"]).status_code == 200
         answer = client.post("/predict?maps=true", content=PICTURES["jpeg"])
@@ -226,7 +225,7 @@ class TestBatcher:
 
 
 def test_maps_are_computed_for_a_batch_only_if_somebody_wants_them(file):
-    model = Predictor(file, threads=1)
+    model = Session(file, threads=1)
     images = np.zeros((2, 3, 32, 48), dtype=np.float32)
     assert [answer.maps for answer in model(images, maps=False)] == [None, None]
     assert [answer.maps.shape for answer in model(images, maps=True)] == [(3, 4, 6)] * 2
@@ -237,7 +236,7 @@ def run(program, *arguments):
 
 
 def test_the_server_needs_no_torch():
-    program = f"import sys; sys.path.insert(0, {str(SERVE)!r}); import server; print('torch' in sys.modules)"
+    program = "import sys, mtattn.cli.serve, mtattn.serving.server; print('torch' in sys.modules)"
     assert run(["-c", program]).stdout.strip() == "False"
 
 
@@ -248,20 +247,20 @@ def test_the_server_needs_no_torch():
         pytest.param(lambda file: file.write_bytes(b"no model"), "is missing, damaged or no ONNX file", id="damaged"),
         pytest.param(
             lambda file: write_model(file, metadata=False),
-            "says nothing about its model; write it with examples/export.py",
+            "says nothing about its model; write it with mtattn export",
             id="of somebody else",
         ),
     ],
 )
 def test_a_file_that_cannot_be_served_ends_the_program_in_one_line(write, message, tmp_path):
     write(tmp_path / "model.onnx")
-    done = run([SERVE / "server.py"], tmp_path / "model.onnx")
+    done = run(["-m", "mtattn", "serve"], tmp_path / "model.onnx")
     assert done.returncode == 1
-    assert done.stderr.strip() == f"server.py: {tmp_path}/model.onnx {message}."
+    assert done.stderr.strip() == f"mtattn serve: {tmp_path}/model.onnx {message}."
 
 
 def test_a_load_with_a_tenth_of_bad_requests_fails_nowhere(file):
-    done = run([SERVE.parents[1] / "benchmarks/load_server.py"], file, "--requests=200", "--connections=8")
+    done = run([Path(__file__).parents[1] / "benchmarks/load_server.py"], file, "--requests=200", "--connections=8")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "server, 8 connections, a tenth bad: 200 requests, failures: {}" in done.stdout
     assert "server alive at the end: True; it complained of: []" in done.stdout
@@ -275,7 +274,7 @@ def test_an_exported_model_is_served_with_the_predictions_that_torch_makes(tmp_p
     test_export.export_onnx(model, tmp_path / "model.onnx")
     (tmp_path / "face.jpg").write_bytes(PICTURES["progressive"])
     images = image_transform(**model.config["image"])(read_image(tmp_path / "face.jpg"))[None]
-    with TestClient(server.build_app(Predictor(tmp_path / "model.onnx", threads=1))) as client:
+    with TestClient(server.build_app(Session(tmp_path / "model.onnx", threads=1))) as client:
         answer = client.post("/predict?maps=true", content=PICTURES["progressive"]).json()
     got = [probability for group in answer["groups"].values() for probability in group.values()]
     torch.testing.assert_close(torch.tensor(got), model(images)[0].sigmoid(), rtol=0, atol=2e-4)

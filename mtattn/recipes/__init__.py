@@ -1,6 +1,7 @@
 """What the programs in ``examples/`` share: their options, the folder of a run, and how a run ends."""
 
-from mtattn.recipes.options import HelpFormatter, at_least, positive, recipe_parser, size_options
+from mtattn._arguments import HelpFormatter, at_least, positive
+from mtattn.recipes.options import recipe_parser, size_options
 from mtattn.recipes.output import check_output, open_output
 from mtattn.recipes.results import explain_faces, finish_run
 from mtattn.recipes.running import run_recipe

@@ -1,56 +1,14 @@
 """The options that all recipes have."""
 
-from argparse import (
-    Action,
-    ArgumentDefaultsHelpFormatter,
-    ArgumentParser,
-    ArgumentTypeError,
-    BooleanOptionalAction,
-    Namespace,
-)
-from collections.abc import Callable
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from pathlib import Path
 from typing import Any
 
+from mtattn._arguments import HelpFormatter, at_least, positive
 from mtattn._extras import needed_by
 
 with needed_by("mtattn.recipes", extra="recipes"):
     import timm
-
-
-class HelpFormatter(ArgumentDefaultsHelpFormatter):
-    """Tells defaults, where there is one to tell."""
-
-    def _get_help_string(self, action: Action) -> str | None:
-        return action.help if action.default is None or action.default is False else super()._get_help_string(action)
-
-
-def at_least(minimum: int) -> Callable[[str], int]:
-    """Make the type of an option that is a whole number with a smallest value.
-
-    Example:
-        >>> at_least(1)("3")
-        3
-    """
-
-    def whole_number(text: str) -> int:
-        if int(text) < minimum:
-            raise ArgumentTypeError(f"must be at least {minimum}, got {text}")
-        return int(text)
-
-    return whole_number
-
-
-def positive(text: str) -> float:
-    """Read an option that is a number above zero.
-
-    Example:
-        >>> positive("0.5")
-        0.5
-    """
-    if not float(text) > 0:
-        raise ArgumentTypeError(f"must be above 0, got {text}")
-    return float(text)
 
 
 def recipe_parser(description: str) -> ArgumentParser:

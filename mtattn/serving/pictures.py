@@ -44,8 +44,9 @@ def read_picture(data: bytes) -> Image.Image:
 def as_input(picture: Image.Image, *, size: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     """Squeeze a picture to the model's size and normalise it, exactly as ``mtattn.data.image_transform`` does."""
     height, width = size
+    picture = picture.convert("L") if len(mean) == 1 else picture
     pixels = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32) / 255
-    normalised = (pixels - np.float32(mean)) / np.float32(std)
+    normalised = (np.atleast_3d(pixels) - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
     return np.ascontiguousarray(normalised.transpose(2, 0, 1))
 
 

@@ -17,40 +17,57 @@ class Prediction(NamedTuple):
     maps: np.ndarray | None
 
 
-class Predictor:
+class Session:
     """A file that ``mtattn.export.export_onnx`` wrote, ready to run.
 
     Args:
         file: The file.
-        threads: How many threads compute.
+        threads: How many threads compute; onnxruntime decides if None.
+        device: "cpu", or "cuda" where an onnxruntime for GPUs is installed.
 
     Raises:
-        ValueError: The file is missing, damaged, or says nothing about its model.
+        ValueError: The file is missing, damaged, says nothing about its model, or the device is not there.
     """
 
-    def __init__(self, file: Path, *, threads: int) -> None:
+    def __init__(self, file: Path, *, threads: int | None = None, device: str = "cpu") -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or 0
         self._what_is_asked_for = onnxruntime.RunOptions()
         self._what_is_asked_for.add_run_config_entry("only_execute_path_to_fetches", "1")
         try:
-            self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(file, options, providers=_providers(device))
+        except ValueError:
+            raise
         except Exception as error:  # onnxruntime's own, which share no class
             raise ValueError(f"{file} is missing, damaged or no ONNX file.") from error
         told = self.session.get_modelmeta().custom_metadata_map
         if "mtattn" not in told:
-            raise ValueError(f"{file} says nothing about its model; write it with examples/export.py.")
-        metadata = json.loads(told["mtattn"])
-        self.groups: dict[str, list[str]] = metadata["groups"]
-        self.image: dict[str, Any] = metadata["image"]
-        self.version: str = metadata["mtattn_version"]
+            raise ValueError(f"{file} says nothing about its model; write it with mtattn export.")
+        self.metadata: dict[str, Any] = json.loads(told["mtattn"])
+        self.name = file.stem
+        self.groups: dict[str, list[str]] = self.metadata["groups"]
+        self.image: dict[str, Any] = self.metadata["image"]
+        self.version: str = self.metadata["mtattn_version"]
         self.has_maps = len(self.session.get_outputs()) > 1
+
+    def run(self, images: np.ndarray, *, maps: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """Compute the logits (batch, attribute) and, if asked for, the maps (batch, attribute, h, w)."""
+        names = ["logits", "maps"] if maps else ["logits"]
+        outputs: Any = self.session.run(names, {"images": images}, self._what_is_asked_for)
+        return outputs[0], outputs[1] if maps else None
 
     def __call__(self, images: np.ndarray, *, maps: bool) -> list[Prediction]:
         """Predict a batch; without ``maps`` theirs is the time saved."""
-        names = ["logits", "maps"] if maps else ["logits"]
-        outputs = self.session.run(names, {"images": images}, self._what_is_asked_for)
-        return [Prediction(logits, outputs[1][row] if maps else None) for row, logits in enumerate(outputs[0])]
+        logits, found = self.run(images, maps=maps)
+        return [Prediction(row, None if found is None else found[index]) for index, row in enumerate(logits)]
+
+
+def _providers(device: str) -> list[str]:
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if device.startswith("cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        return ["CUDAExecutionProvider"]
+    raise ValueError(f"this onnxruntime computes on cpu, got device {device!r}; on GPUs onnxruntime-gpu computes.")
 
 
 class Batcher:
@@ -77,7 +94,7 @@ class Batcher:
         while True:
             images, wants_maps, results = zip(*await self._next_batch(), strict=True)
             try:
-                answers = await asyncio.to_thread(self.predict, np.stack(images), maps=any(wants_maps))
+                answers: list[Any] = await asyncio.to_thread(self.predict, np.stack(images), maps=any(wants_maps))
             except Exception as error:  # it belongs to these requests; the next ones go on
                 answers = [error] * len(images)
             for result, answer in zip(results, answers, strict=True):

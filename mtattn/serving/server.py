@@ -1,44 +1,38 @@
-"""Serve an exported model: pictures in, attributes as JSON out, and a page to try it on.
-
-python examples/export.py runs/celeba face.onnx
-python examples/serve/server.py face.onnx
-curl --data-binary @photo.jpg "http://127.0.0.1:8000/predict?maps=true"
-
-It needs onnxruntime and Pillow, no torch: pip install "mtattn[serve]", or the packages of that extra alone.
-"""
+"""Serve an exported model: pictures in, attributes as JSON out, and a page to try it on."""
 
 import asyncio
 import os
-import sys
-from argparse import ArgumentParser
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import uvicorn
-from anyio import CapacityLimiter, to_thread
-from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import FileResponse
-from fastapi.staticfiles import StaticFiles
-from pictures import MAX_BYTES, RefusedPicture, as_input, read_picture
-from predictor import Batcher, Prediction, Predictor
-from starlette.requests import ClientDisconnect
+
+from mtattn._extras import needed_by
+from mtattn.serving.pictures import MAX_BYTES, RefusedPicture, as_input, read_picture
+from mtattn.serving.session import Batcher, Prediction, Session
+
+with needed_by("mtattn.serving", extra="serve"):
+    from anyio import CapacityLimiter, to_thread
+    from fastapi import FastAPI, HTTPException, Request
+    from fastapi.responses import FileResponse
+    from fastapi.staticfiles import StaticFiles
+    from starlette.requests import ClientDisconnect
 
 PAGE = Path(__file__).parent / "page"
 UPLOAD_SECONDS = 30.0
 
 
-def build_app(predictor: Predictor, *, max_batch: int = 16, max_wait: float = 0.002) -> FastAPI:
+def build_app(session: Session, *, max_batch: int = 16, max_wait: float = 0.002) -> FastAPI:
     """Make the application around a model.
 
     Args:
-        predictor: The model.
+        session: The model.
         max_batch: The most pictures in one call of the model.
         max_wait: Seconds that a picture waits for others to share the call.
     """
-    batcher = Batcher(predictor, max_batch=max_batch, max_wait=max_wait)
+    batcher = Batcher(session, max_batch=max_batch, max_wait=max_wait)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -58,22 +52,22 @@ def build_app(predictor: Predictor, *, max_batch: int = 16, max_wait: float = 0.
     async def health() -> dict[str, Any]:
         return {
             "status": "ok",
-            "mtattn": predictor.version,
-            "attributes": sum(map(len, predictor.groups.values())),
-            "image": predictor.image,
-            "maps": predictor.has_maps,
+            "mtattn": session.version,
+            "attributes": sum(map(len, session.groups.values())),
+            "image": session.image,
+            "maps": session.has_maps,
         }
 
     @app.post("/predict")
     async def predict(request: Request, maps: bool = False) -> dict[str, Any]:
-        if maps and not predictor.has_maps:
+        if maps and not session.has_maps:
             raise HTTPException(400, "The model was exported without maps.")
         data = await read_body(request)
         try:
-            image = await to_thread.run_sync(prepare, data, predictor.image, limiter=app.state.decoding)
+            image = await to_thread.run_sync(prepare, data, session.image, limiter=app.state.decoding)
         except RefusedPicture as error:
             raise HTTPException(error.status, str(error)) from error
-        return as_json(await batcher(image, maps=maps), predictor.groups, maps=maps)
+        return as_json(await batcher(image, maps=maps), session.groups, maps=maps)
 
     return app
 
@@ -97,6 +91,7 @@ async def read_body(request: Request) -> bytes:
 
 
 def prepare(data: bytes, image: dict[str, Any]) -> np.ndarray:
+    """Turn an upload into what the model takes."""
     return as_input(read_picture(data), **image)
 
 
@@ -110,30 +105,3 @@ def as_json(prediction: Prediction, groups: dict[str, list[str]], *, maps: bool)
         names = [name for members in groups.values() for name in members]
         answer["maps"] = dict(zip(names, prediction.maps.astype(np.float64).round(4).tolist(), strict=True))
     return answer
-
-
-def parse() -> ArgumentParser:
-    parser = ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="what examples/export.py wrote")
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="0.0.0.0 lets other machines in; put a proxy with TLS before"
-    )
-    parser.add_argument("--port", type=int, default=8000, help="0 takes any free port and prints it")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads of the model")
-    parser.add_argument("--max-batch", type=int, default=16, help="the most pictures in one call of the model")
-    parser.add_argument("--max-wait", type=float, default=2.0, help="milliseconds that a picture waits for others")
-    return parser
-
-
-if __name__ == "__main__":
-    options = parse().parse_args()
-    try:
-        app = build_app(
-            Predictor(options.model, threads=options.threads),
-            max_batch=options.max_batch,
-            max_wait=options.max_wait / 1000,
-        )
-    except ValueError as error:
-        sys.exit(f"server.py: {error}")
-    # more connections than this are answered 503 at once, so that memory stays bounded
-    uvicorn.run(app, host=options.host, port=options.port, access_log=False, limit_concurrency=256)

@@ -1,0 +1,93 @@
+"""What computes: a model in torch, or an ONNX file in onnxruntime. Both are called alike."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mtattn._extras import needed_by
+from mtattn.groups import AttributeGroups
+from mtattn.models import FARAMTN, find_model
+
+Outputs = tuple[Float[Tensor, "batch column"], Float[Tensor, "batch column h w"] | None]
+
+
+class Engine(Protocol):
+    """A model that is ready to compute."""
+
+    groups: AttributeGroups
+    config: dict[str, Any]
+
+    def __call__(self, images: Float[Tensor, "batch color height width"], *, maps: bool) -> Outputs:
+        """Compute logits and, if asked for, maps, on the CPU when they come back."""
+        ...
+
+
+def open_engine(model: Any, device: str | torch.device | None) -> Engine:
+    """Make a model ready: a FARAMTN, its folder, the folder of its run, its name on the hub, or an ONNX file.
+
+    Raises:
+        FileNotFoundError: There is no such model.
+        ValueError: It is damaged, or does not say which images it takes.
+    """
+    if isinstance(model, FARAMTN):
+        return _checked(InTorch(model, device), "the model")
+    place = find_model(model)
+    if Path(place).suffix == ".onnx":
+        return _checked(InOnnxruntime(Path(place), device), place)
+    chosen = default_device() if device is None else torch.device(device)
+    return _checked(InTorch(FARAMTN.from_pretrained(place, map_location=chosen), chosen), place)
+
+
+def default_device() -> torch.device:
+    """Choose a GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class InTorch:
+    """A model in torch."""
+
+    def __init__(self, model: FARAMTN, device: str | torch.device | None) -> None:
+        self.model = model if device is None else model.to(device)
+        self.groups, self.config = model.groups, model.config
+
+    @torch.inference_mode()
+    def __call__(self, images: Float[Tensor, "batch color height width"], *, maps: bool) -> Outputs:
+        """Compute; the maps average to the logits, so with them these cost nothing."""
+        model = self.model.eval()  # somebody may train it in between
+        images = images.to(next(model.parameters()).device, non_blocking=True)
+        if not maps:
+            return model(images).float().cpu(), None
+        found = model.attribute_maps(images).float().cpu()
+        return found.mean((-2, -1)), found
+
+
+class InOnnxruntime:
+    """A file of :func:`mtattn.export.export_onnx` in onnxruntime, on the CPU unless told otherwise."""
+
+    def __init__(self, file: Path, device: str | torch.device | None) -> None:
+        if not file.is_file():
+            raise FileNotFoundError(f"Predictor: no file {file.absolute()}.")
+        with needed_by("Predictor", extra="serve"):
+            from mtattn.serving.session import Session  # noqa: PLC0415
+        self.session = Session(file, device="cpu" if device is None else str(device))
+        self.groups = AttributeGroups.from_plain(self.session.groups)
+        self.config: dict[str, Any] = self.session.metadata
+
+    def __call__(self, images: Float[Tensor, "batch color height width"], *, maps: bool) -> Outputs:
+        """Compute."""
+        if maps and not self.session.has_maps:
+            raise ValueError("Predictor: this ONNX file was exported without maps; export it again with them.")
+        logits, found = self.session.run(images.numpy(), maps=maps)
+        return torch.from_numpy(logits), None if found is None else torch.from_numpy(found)
+
+
+def _checked(engine: Engine, place: object) -> Engine:
+    if "image" not in engine.config:
+        raise ValueError(
+            f"Predictor: config['image'] of a model says which images it takes, by size, mean and std, "
+            f"got none in {place}; set it and save the model again."
+        )
+    return engine

@@ -1,0 +1,1 @@
+"""An exported model behind HTTP. Nothing here needs torch: onnxruntime, Pillow, FastAPI and uvicorn do."""
