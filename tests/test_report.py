@@ -1,8 +1,10 @@
 import copy
 import csv
+import itertools
 import json
 import math
 import re
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,17 +15,19 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from mtattn import AttributeGroups
+from mtattn.ablation import Ablations, Change, Effect, Link
 from mtattn.metrics import AttributeMetrics
 from mtattn.report import (
     FaceExample,
-    plot_affinity,
     plot_attribute_bars,
     plot_attribute_maps,
+    plot_links,
     plot_loss_left,
     plot_weights,
     write_metrics,
     write_report,
 )
+from mtattn.report.ablation import ablation_sentences
 from mtattn.report.sentences import headline
 
 NAN = math.nan
@@ -39,6 +43,30 @@ def make_split(groups, seed=0, size=60):
     metrics = AttributeMetrics(groups, torch.full((num_attributes,), 0.3))
     metrics.update(3 * targets - 1.5 + torch.randn(size, num_attributes, generator=generator), targets)
     return metrics.compute()
+
+
+def make_ablations(groups, *, cost=0.03):
+    """Make up what parts do: one link costs its listener's attributes, all others nothing."""
+
+    def changes(names, value):
+        return {name: Change(value, value - 0.01, value + 0.01) for name in names}
+
+    parts = [
+        ("gates", "one half"),
+        ("positions", "uniform ones"),
+        ("affinity", "uniform weights"),
+        ("exchange", "nothing"),
+    ]
+    effects = [
+        Effect(*part, Change(-cost, -cost - 0.01, -cost + 0.01), changes(groups.attributes, -cost)) for part in parts
+    ]
+    links = []
+    for listener, speaker in itertools.permutations(groups, 2):
+        value = -cost if not links else 0.0
+        links.append(
+            Link(listener, speaker, 0.5, Change(value, value - 0.01, value + 0.01), changes(groups[listener], value))
+        )
+    return Ablations(0.8, effects, links, 0.5)
 
 
 def make_run(groups, *, num_epochs=3, num_faces=2):
@@ -67,7 +95,7 @@ def make_run(groups, *, num_epochs=3, num_faces=2):
         },
         "history": [{"epoch": number + 1, **copy.deepcopy(epoch)} for number in range(num_epochs)],
         "groups": groups,
-        "affinity": torch.full((len(groups), len(groups)), 1 / len(groups)),
+        "ablations": make_ablations(groups),
         "faces": [face] * num_faces,
     }
 
@@ -128,13 +156,13 @@ class TestAnyGroups:
         drawings = [attributes for tag, attributes in page.elements if tag == "svg"]
         assert len(pictures) == 2 * (1 + min(8, len(groups)))
         assert all(picture["alt"] for picture in pictures)
-        assert len(drawings) == 4
+        assert len(drawings) == 3 + (len(groups) > 1)  # one group has nobody to hear
         assert all(drawing["role"] == "img" and drawing["aria-label"] for drawing in drawings)
 
     def test_every_table_has_a_caption_and_headers_with_a_scope(self, tmp_path, groups):
         page = Page(written(tmp_path, make_run(groups)))
         tags = [tag for tag, _ in page.elements]
-        assert tags.count("table") == tags.count("caption") == 6
+        assert tags.count("table") == tags.count("caption") == 7
         assert all(attributes.get("scope") in {"row", "col"} for tag, attributes in page.elements if tag == "th")
 
     def test_no_id_stands_twice(self, tmp_path, groups):
@@ -196,8 +224,8 @@ class TestPage:
 
     def test_what_is_not_given_is_left_out(self, tmp_path):
         run = make_run(FACES)
-        shown = Page(written(tmp_path, {**run, "history": [], "affinity": None, "faces": ()})).text
-        assert not re.search("Training|Who listens|evidence", shown.split("</style>")[-1])
+        shown = Page(written(tmp_path, {**run, "history": [], "ablations": None, "faces": ()})).text
+        assert not re.search("Training|each part does|evidence", shown.split("</style>")[-1])
 
     def test_the_same_run_gives_the_same_page(self, tmp_path):
         assert written(tmp_path, make_run(FACES)) == written(tmp_path, make_run(FACES))
@@ -279,6 +307,53 @@ class TestHeadline:
         assert text.startswith(f"{num_behind} of {len(pairs)} " if num_behind else ("Each of the", "The one"))
 
 
+class TestAblations:
+    def said(self, **changes):
+        said = " ".join(ablation_sentences(make_ablations(FACES)._replace(**changes)))
+        return said.replace("\N{MINUS SIGN}", "-").replace("\N{NO-BREAK SPACE}", " ")
+
+    def test_each_part_is_told_with_its_interval_and_the_attribute_that_loses_most(self):
+        assert (
+            "Without positions: every group sees the whole picture alike, the mean score changes by -3.0 points "
+            "(-4.0 to -2.0), most of all Eyeglasses: -3.0."
+        ) in self.said()
+
+    def test_what_the_interval_does_not_tell_from_zero_is_called_noise(self):
+        found = make_ablations(FACES, cost=0.004)
+        said = ablation_sentences(found)
+        assert all(sentence.endswith("which is within the noise.") for sentence in said[:4])
+        assert said[-1] == "No single link between two groups changes the score of an attribute beyond the noise."
+        assert "What each group gains" not in page_of(found)
+
+    def test_the_link_that_matters_is_named_and_the_others_are_bounded(self):
+        said = self.said()
+        assert "Removing what eyes hears from mouth costs Eyeglasses 3.0 points (2.0 to 4.0)." in said
+        assert "What each group gains by hearing each other" in page_of(make_ablations(FACES))
+
+    def test_a_link_of_little_cost_bounds_those_that_are_not_named(self):
+        found = make_ablations(FACES)
+        small = Change(-0.002, -0.01, 0.01)
+        found.links[1] = found.links[1]._replace(attributes={"Smiling": small})
+        assert "No other link costs an attribute more than 0.2 points." in ablation_sentences(found)
+
+    def test_groups_that_hear_the_same_are_told(self):
+        assert "0.1 % differs from group to group: all groups hear about the same" in self.said(differing=0.001)
+        assert "50.0 % differs from group to group." in self.said(differing=0.5)
+        assert "differs from group" not in self.said(differing=NAN)
+
+    def test_undefined_changes_are_no_cost(self):
+        found = make_ablations(FACES)
+        nothing = Change(NAN, NAN, NAN)
+        effects = [effect._replace(attributes=dict.fromkeys(FACES.attributes, nothing)) for effect in found.effects]
+        assert "nan" not in " ".join(ablation_sentences(found._replace(effects=effects)))
+        assert not re.search(">[^<]*nan", page_of(found._replace(effects=effects)).split("</style>")[-1])
+
+
+def page_of(ablations):
+    with tempfile.TemporaryDirectory() as folder:
+        return written(Path(folder), {**make_run(FACES), "ablations": ablations})
+
+
 class TestFigures:
     def test_every_figure_is_a_figure_without_pyplot(self):
         run = make_run(FACES)
@@ -286,7 +361,7 @@ class TestFigures:
             plot_attribute_bars(run["metrics"]["test"], FACES),
             plot_loss_left(run["history"]),
             plot_weights(run["history"]),
-            plot_affinity(run["affinity"], FACES),
+            plot_links(run["ablations"].links, FACES),
             plot_attribute_maps(run["faces"], FACES, ["Smiling", "Eyeglasses"]),
         ]
         assert all(type(figure) is Figure for figure in figures)

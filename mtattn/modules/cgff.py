@@ -84,12 +84,15 @@ class CGFF(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch group channel *space"]:
         """Add to each group's features what it hears from the groups, at every position."""
-        heard = functional.mix_groups(self.dropout(self._affinity(x)), functional.channel_linear(x, self.value.weight))
-        return x + functional.channel_linear(heard, self.output.weight / sqrt(self.channels))
+        return x + self._heard(x)
 
     def extra_repr(self) -> str:  # noqa: D102
         narrow = self.num_heads * self.key_channels != self.channels
         return f"{self.channels}, num_heads={self.num_heads}" + f", key_channels={self.key_channels}" * narrow
+
+    def _heard(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch group channel *space"]:
+        heard = functional.mix_groups(self.dropout(self._affinity(x)), functional.channel_linear(x, self.value.weight))
+        return functional.channel_linear(heard, self.output.weight / sqrt(self.channels))
 
     def _affinity(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch head group group"]:
         check_axes("CGFF", x, "batch", "group", "channel")

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader, Subset
 
 from mtattn._extras import needed_by
 from mtattn._version import installed_version
+from mtattn.ablation import measure_ablations
 from mtattn.data.dataset import AttributeImages
 from mtattn.data.images import read_image
 from mtattn.metrics import AttributeMetrics
@@ -22,6 +24,7 @@ with needed_by("mtattn.recipes", extra="recipes"):
     from torchvision.transforms import v2
 
 REPORTED_FACES = 6
+ABLATED_IMAGES = 2048  # enough for intervals of a point, and seconds on a CPU
 
 
 def finish_run(
@@ -75,7 +78,7 @@ def _write_results(
         metrics=results,
         history=history,
         groups=model.groups,
-        affinity=_mean_affinity(model, test_data),
+        ablations=measure_ablations(model, _loader(test_data), model.groups),
         faces=explain_faces(model, test_data, _evenly_spaced(len(test_data), REPORTED_FACES)),
     )
     shutil.rmtree(output / REPLACED, ignore_errors=True)
@@ -125,12 +128,8 @@ def _as_seen(path: Path, size: torch.Size) -> torch.Tensor:
     return seen / 255
 
 
-@torch.no_grad()
-def _mean_affinity(model: FARAMTN, data: AttributeImages, num_images: int = 128) -> torch.Tensor:
-    model.eval()
-    device = next(model.parameters()).device
-    images = torch.stack([data[index][0] for index in _evenly_spaced(len(data), num_images)])
-    return model.affinity(images.to(device)).mean(0).cpu()
+def _loader(data: AttributeImages) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
+    return DataLoader(Subset(data, _evenly_spaced(len(data), ABLATED_IMAGES)), batch_size=128)
 
 
 def _evenly_spaced(length: int, count: int) -> list[int]:

@@ -4,10 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from jaxtyping import Float
-from torch import Tensor
-
 from mtattn._extras import needed_by
+from mtattn.ablation import Link
 from mtattn.groups import AttributeGroups
 from mtattn.report.numbers import Scores, gain, number, points
 
@@ -102,36 +100,40 @@ def plot_weights(history: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def plot_affinity(affinity: Float[Tensor, "group group"], groups: AttributeGroups) -> Figure:
-    """Draw who listens to whom: a row's shares, in percent, go to the groups of the columns and sum to 100.
+def plot_links(links: Sequence[Link], groups: AttributeGroups) -> Figure:
+    """Draw what each group (row) gains by hearing each other group (column), in points, above the affinity in percent.
 
     Args:
-        affinity: Rows sum to 1, as :meth:`mtattn.CGFF.affinity` returns them, averaged over images.
+        links: One for each pair of two groups, as :func:`mtattn.ablation.measure_ablations` measures them.
         groups: Their names.
 
     Example:
         >>> groups = AttributeGroups({"eyes": ["Eyeglasses"], "mouth": ["Smiling"]})
-        >>> figure = plot_affinity(torch.tensor([[0.7, 0.3], [0.4, 0.6]]), groups)
-        >>> [text.get_text() for text in figure.axes[0].texts]
-        ['70', '30', '40', '60']
+        >>> from mtattn.ablation import Change, Link
+        >>> links = [Link("eyes", "mouth", 0.3, Change(-0.021, -0.03, -0.01), {})]
+        >>> [text.get_text() for text in plot_links(links, groups).axes[0].texts]
+        ['+2.1', '30 %']
     """
-    shares, size = affinity.detach().cpu().double(), len(groups)
+    size, indices = len(groups), {name: index for index, name in enumerate(groups)}
     names, places = [shorten(name, 18) for name in groups], [index + 0.5 for index in range(size)]
     margin = 0.3 + 0.085 * max(map(len, names))
-    figure = Figure(figsize=(1.4 * margin + 0.38 * size, margin + 0.36 * size), layout="constrained")
+    figure = Figure(figsize=(1.4 * margin + 0.46 * size, margin + 0.44 * size), layout="constrained")
     axes = figure.subplots()
-    opacity = 0.78 * shares / shares.max().clamp(min=1e-12)
-    axes.pcolormesh([[(*to_rgb(BETTER), float(cell)) for cell in row] for row in opacity])
+    largest = max((abs(link.mean.value) for link in links), default=0) or 1
+    cells = [[(*to_rgb(BETTER), 0.0)] * size for _ in range(size)]
+    for link in links:
+        row, column, gained = indices[link.listener], indices[link.speaker], -link.mean.value
+        cells[row][column] = (*to_rgb(BETTER if gained > 0 else WORSE), 0.78 * abs(gained) / largest)
+        if size <= 16:
+            for text, height, font in ((points(gained), 0.4, 8.5), (f"{100 * link.weight:.0f} %", 0.75, 6.5)):
+                axes.text(column + 0.5, row + height, text, ha="center", va="center", fontsize=font, color=INK)
+    axes.pcolormesh(cells)
     axes.set(xlim=(0, size), ylim=(size, 0))
     axes.set_xticks(places, names, rotation=40, ha="left", rotation_mode="anchor", parse_math=False)
     axes.set_yticks(places, names, parse_math=False)
     axes.xaxis.tick_top()
     _dress(axes, grid=None)
     axes.tick_params(length=0)
-    if size <= 16:
-        for row, column in ((row, column) for row in range(size) for column in range(size)):
-            share = f"{100 * shares[row, column]:.0f}"
-            axes.text(column + 0.5, row + 0.5, share, ha="center", va="center", fontsize=8.5, color=INK)
     return figure
 
 

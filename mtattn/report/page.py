@@ -7,14 +7,13 @@ from importlib.resources import files
 from string import Template
 from typing import Any, SupportsFloat
 
-from jaxtyping import Float
-from torch import Tensor
-
+from mtattn.ablation import Ablations
 from mtattn.groups import AttributeGroups
 from mtattn.report import tables
+from mtattn.report.ablation import ablation_sentences, shown_links
 from mtattn.report.cards import face_cards
 from mtattn.report.faces import FaceExample
-from mtattn.report.figures import plot_affinity, plot_attribute_bars, plot_loss_left, plot_weights
+from mtattn.report.figures import plot_attribute_bars, plot_links, plot_loss_left, plot_weights
 from mtattn.report.files import write_whole
 from mtattn.report.numbers import percent
 from mtattn.report.sentences import headline
@@ -47,10 +46,16 @@ _READ_WEIGHTS = (
     "The weight by which a group's loss was multiplied in each epoch; the weights average to 1, the grey line. A group "
     "above it counted for more than its share of the attributes."
 )
-_READ_AFFINITY = (
-    "A row shows, in percent, how much a group listens to each of the groups in the columns, averaged over images and "
-    "attention heads; a row sums to 100. Equal shares mean that the group does not prefer any. It tells where "
-    "information can come from, not how much of it is used."
+_READ_ABLATIONS = (
+    "What the trained model computes in a part is replaced by something simpler, and the scores of the test images are "
+    "measured again. The score is the mean balanced accuracy; of attributes that are numbers, the share of the "
+    "median's error that is avoided. In brackets is the 95 % interval, had the images differed. It tells what this "
+    "model uses; a model trained without the part may make up for it."
+)
+_READ_LINKS = (
+    "A row shows what a group gains by hearing each other group: by how many points the mean score of its attributes "
+    "falls when that link is cut. Below it stands the weight of the link in percent, averaged over images and heads. "
+    "A large weight is no proof of influence."
 )
 _READ_MAPS = (
     "The parts of the picture that speak for an attribute (orange) and against it (blue). These maps are no "
@@ -67,7 +72,7 @@ def write_report(
     metrics: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
     groups: AttributeGroups,
-    affinity: Float[Tensor, "group group"] | None = None,
+    ablations: Ablations | None = None,
     faces: Sequence[FaceExample] = (),
 ) -> None:
     """Write one HTML file that tells how a run went, for desktop and phone, light and dark, without network.
@@ -80,7 +85,7 @@ def write_report(
         history: One mapping an epoch: ``"epoch"`` from 1, ``"learning_rate"``, ``"train_loss"``, ``"loss_left"`` and
             ``"weights"`` by group, ``"valid"`` with ``"loss"`` and mean scores, ``"images_per_second"``, ``"seconds"``.
         groups: The attributes in the order of every attribute axis.
-        affinity: CGFF's, averaged over images; None leaves the section out.
+        ablations: What each part of the model does on the test images; None leaves the section out.
         faces: A few test faces; none leaves the section out.
 
     Example:
@@ -99,7 +104,7 @@ def write_report(
         _section("Attributes", _bars(test, groups), tables.attribute_table(test, groups), _note(_READ_TABLE)),
         _section("Groups and splits", tables.group_table(test, groups), tables.split_table(metrics)),
         _training(history) if history else "",
-        _affinity(affinity, groups) if affinity is not None else "",
+        _ablations(ablations, groups) if ablations is not None else "",
         _section("Where the evidence lies", face_cards(faces, test, groups), _note(_READ_MAPS)) if faces else "",
         _run(metrics),
     ]
@@ -144,11 +149,14 @@ def _training(history: Sequence[Mapping[str, Any]]) -> str:
     return _section("Training", pair, details)
 
 
-def _affinity(affinity: Float[Tensor, "group group"], groups: AttributeGroups) -> str:
-    rows = zip(groups, affinity.tolist(), strict=True)
-    strongest = ", ".join(f"{name} most to {list(groups)[row.index(max(row))]}" for name, row in rows)
-    figure = inline_svg(plot_affinity(affinity, groups), f"Which group listens to which: {strongest}")
-    return _section("Who listens to whom", _figure(figure, _READ_AFFINITY))
+def _ablations(found: Ablations, groups: AttributeGroups) -> str:
+    said = "".join(f"<p>{escape(sentence)}</p>" for sentence in ablation_sentences(found))
+    parts = [said, tables.ablation_table(found.effects), _note(_READ_ABLATIONS)]
+    if links := shown_links(found):
+        strongest = min(links, key=lambda link: link.mean.value)
+        label = f"What each group gains by hearing each other; most: {strongest.listener} hears {strongest.speaker}"
+        parts.append(_figure(inline_svg(plot_links(links, groups), label), _READ_LINKS))
+    return _section("What each part does here", *parts)
 
 
 def _run(metrics: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, SupportsFloat
 
+from mtattn.ablation import Effect
 from mtattn.groups import AttributeGroups
 from mtattn.report.numbers import MINUS, UNDEFINED, Scores, gain, number, percent, points
 
@@ -46,6 +47,17 @@ def epoch_table(history: Sequence[Mapping[str, Any]]) -> str:
         "seconds",
     )
     return _table("Each epoch of the training", ("epoch",), columns, map(_epoch, history))
+
+
+def ablation_table(effects: Sequence[Effect]) -> str:
+    """Show by how much the mean score changes with each ablation, and the attribute that loses most."""
+    columns = ("change of the mean score, points", "95 % from", "to", "change of the attribute that loses most")
+    entries = []
+    for effect in effects:
+        name, most = min(effect.attributes.items(), key=lambda item: number(item[1].value))
+        changes = [*effect.mean, most.value]
+        entries.append(((effect.part, effect.by, name), [(change, points(change)) for change in changes]))
+    return _table("Each ablation on the test split", ("part", "replaced by", "loses most"), columns, entries)
 
 
 def settings_table(caption: str, settings: Mapping[str, Any]) -> str:

@@ -1,0 +1,279 @@
+"""measure_ablations: what each part of a trained model does on a data set."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import permutations
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mtattn.ablation.changes import Change, Scorer
+from mtattn.ablation.replace import ablated_each, restore
+from mtattn.groups import AttributeGroups, check_groups
+from mtattn.modules import CGFF, WSGSA
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+class Effect(NamedTuple):
+    """What changed when ``part`` was replaced ``by`` something: the score of each attribute, and their mean."""
+
+    part: str
+    by: str
+    mean: Change
+    attributes: dict[str, Change]
+
+
+class Link(NamedTuple):
+    """What changed for a group's attributes when it no longer heard another, whose affinity was ``weight``."""
+
+    listener: str
+    speaker: str
+    weight: float
+    mean: Change
+    attributes: dict[str, Change]
+
+
+class Ablations(NamedTuple):
+    """What each part of a model does on a data set.
+
+    ``score`` is the mean score of the model as it is. ``differing`` is the share of what CGFF adds, by its squares,
+    that differs between groups; NaN where it adds nothing.
+    """
+
+    score: float
+    effects: list[Effect]
+    links: list[Link]
+    differing: float
+
+
+class _Replacement(NamedTuple):
+    part: str
+    by: str
+    replace: Callable[[Tensor, Tensor], Tensor]  # from the values of a batch and their mean over all images
+    link: tuple[int, int] | None = None
+
+
+@torch.no_grad()
+def measure_ablations(
+    model: nn.Module, batches: Batches, groups: AttributeGroups, *, num_resamples: int = 500, seed: int = 0
+) -> Ablations:
+    """Replace each part of a trained model by simpler things, and each link between two groups by nothing.
+
+    Gates, positions and affinity are replaced by their mean over the images, by their mean over groups, by constants
+    and by another image's; what CGFF adds, by its means and by zero. The score of an attribute is its balanced
+    accuracy. The intervals are those of a paired bootstrap over the images.
+
+    Args:
+        model: Any model that contains :class:`WSGSA` or :class:`CGFF` and returns one logit an attribute.
+        batches: Images and targets, gone through twice: a data loader that does not shuffle, or a list.
+        groups: The attributes in the order of the logits. A group of CGFF has the name of its index.
+        num_resamples: How often the bootstrap draws the images.
+        seed: Which draws.
+
+    Raises:
+        ValueError: There are no images, or the batches cannot be gone through twice.
+    """
+    check_groups("measure_ablations", groups)
+    with _evaluating(model):
+        seen = _observe(model, batches)
+        replacements = [*_simpler(seen), *_cut_links(seen, len(groups))]
+        outputs = _outputs_without(model, batches, seen, replacements)
+    if replacements and len(outputs[0]) != len(seen.outputs):
+        raise ValueError(
+            f"measure_ablations: goes through the batches twice, got {len(seen.outputs)} images the first time and "
+            f"{len(outputs[0])} the second; pass a data loader or a list, not an iterator."
+        )
+    score = Scorer(seen.targets, groups, num_resamples=num_resamples, seed=seed)
+    before = score(seen.outputs)
+    changes = [score(each) - before for each in outputs]
+    effects = [
+        Effect(each.part, each.by, Change.of(change.nanmean(1)), _by_name(change, groups.attributes, groups))
+        for each, change in zip(replacements, changes, strict=True)
+        if each.link is None
+    ]
+    links = [
+        _link(each.link, change, seen.affinity, groups)
+        for each, change in zip(replacements, changes, strict=True)
+        if each.link is not None and seen.affinity is not None
+    ]
+    return Ablations(before[0].nanmean().item(), effects, links, seen.differing)
+
+
+def _by_name(
+    changes: Float[Tensor, "resample attribute"], names: Iterable[str], groups: AttributeGroups
+) -> dict[str, Change]:
+    return {name: Change.of(changes[:, groups.attributes.index(name)]) for name in names}
+
+
+def _link(
+    link: tuple[int, int], changes: Float[Tensor, "resample attribute"], affinity: Tensor, groups: AttributeGroups
+) -> Link:
+    listener, speaker = (list(groups)[index] for index in link)
+    heard_by = [index for index, group in enumerate(groups.group_of) if group == link[0]]
+    mean = Change.of(changes[:, heard_by].nanmean(1))
+    return Link(listener, speaker, affinity[link].item(), mean, _by_name(changes, groups[listener], groups))
+
+
+class _Seen(NamedTuple):
+    """What a model computes on a data set as it is: outputs, and what its parts compute, averaged over the images."""
+
+    outputs: Tensor
+    targets: Tensor
+    means: dict[tuple[str, nn.Module], Tensor]
+    differing: float
+
+    @property
+    def affinity(self) -> Tensor | None:
+        """The affinity (group, group) averaged over images, heads and modules."""
+        found = [mean.mean(0) for (part, _), mean in self.means.items() if part == "affinity"]
+        return torch.stack(found).mean(0) if found else None
+
+
+def _observe(model: nn.Module, batches: Batches) -> _Seen:
+    sums: dict[tuple[str, nn.Module], Tensor] = {}
+    squares = torch.zeros(2)
+
+    def record(part: str, module: nn.Module, values: Tensor) -> Tensor:
+        sums[part, module] = sums.get((part, module), 0) + values.sum(0)
+        if part == "exchange":
+            of_groups = values - values.mean(1, keepdim=True)
+            squares.add_(torch.stack([of_groups.square().sum(), values.square().sum()]).cpu())
+        return values
+
+    outputs, targets = [], []
+    with ExitStack() as stack:
+        for part in ("gates", "positions", "affinity", "exchange"):
+            stack.enter_context(ablated_each(model, part, partial(record, part)))
+        for images, truth in batches:
+            outputs.append(model(images.to(_device(model))).float().cpu())
+            targets.append(truth)
+    if not outputs:
+        raise ValueError("measure_ablations: needs images, got none; were the batches used up before?")
+    count = sum(map(len, outputs))
+    differing = float(squares[0] / squares[1]) if squares[1] > 0 else float("nan")
+    return _Seen(torch.cat(outputs), torch.cat(targets), {key: total / count for key, total in sums.items()}, differing)
+
+
+def _simpler(seen: _Seen) -> list[_Replacement]:
+    def image_mean(_: Tensor, mean: Tensor) -> Tensor:
+        return mean
+
+    def group_mean(values: Tensor, _: Tensor) -> Tensor:
+        return values.mean(1, keepdim=True)
+
+    def other_image(values: Tensor, _: Tensor) -> Tensor:
+        return values.roll(1, 0)
+
+    def constant(value: float) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda values, _: torch.full_like(values, value)
+
+    def uniform(values: Tensor, _: Tensor) -> Tensor:
+        return torch.full_like(values, 1 / values.shape[-1])
+
+    def itself(values: Tensor, _: Tensor) -> Tensor:
+        return torch.eye(values.shape[-1], dtype=values.dtype, device=values.device)
+
+    def listener_mean(values: Tensor, _: Tensor) -> Tensor:
+        return values.mean(-2, keepdim=True)
+
+    candidates = [
+        _Replacement("gates", "their mean over images", image_mean),
+        _Replacement("gates", "another image's", other_image),
+        _Replacement("gates", "their mean over groups", group_mean),
+        _Replacement("gates", "one half", constant(0.5)),
+        _Replacement("positions", "their mean over images", image_mean),
+        _Replacement("positions", "another image's", other_image),
+        _Replacement("positions", "uniform ones", constant(1.0)),
+        _Replacement("affinity", "its mean over images", image_mean),
+        _Replacement("affinity", "its mean over listeners", listener_mean),
+        _Replacement("affinity", "uniform weights", uniform),
+        _Replacement("affinity", "oneself only", itself),
+        _Replacement("exchange", "its mean over groups", group_mean),
+        _Replacement("exchange", "its mean over images", image_mean),
+        _Replacement("exchange", "nothing", constant(0.0)),
+    ]
+    return [candidate for candidate in candidates if any(part == candidate.part for part, _ in seen.means)]
+
+
+def _cut_links(seen: _Seen, num_groups: int) -> list[_Replacement]:
+    def without(link: tuple[int, int]) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda values, _: values * mask(values, link)
+
+    def mask(values: Tensor, link: tuple[int, int]) -> Tensor:
+        kept = torch.ones(values.shape[-2:], dtype=values.dtype, device=values.device)
+        kept[link] = 0
+        return kept
+
+    if seen.affinity is None or len(seen.affinity) != num_groups:  # other groups than those of the attributes
+        return []
+    links = permutations(range(num_groups), 2)
+    return [_Replacement("affinity", "without one link", without(link), link) for link in links]
+
+
+def _outputs_without(model: nn.Module, batches: Batches, seen: _Seen, replacements: list[_Replacement]) -> list[Tensor]:
+    def replaced(replacement: _Replacement, module: nn.Module, values: Tensor) -> Tensor:
+        return replacement.replace(values, seen.means[replacement.part, module]).expand_as(values)
+
+    outputs: list[list[Tensor]] = [[] for _ in replacements]
+    for images, _ in batches:
+        with _trunk_run_once(model):
+            on_device = images.to(_device(model))
+            for found, replacement in zip(outputs, replacements, strict=True):
+                with ablated_each(model, replacement.part, partial(replaced, replacement)):
+                    found.append(model(on_device).float().cpu())
+    return [torch.cat(found) if found else torch.empty(0) for found in outputs]
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Generator[None]:
+    in_training = [part for part in model.modules() if part.training]  # not always all: parts may be frozen
+    model.eval()
+    try:
+        yield
+    finally:
+        for part in in_training:
+            part.training = True
+
+
+@contextmanager
+def _trunk_run_once(model: nn.Module) -> Generator[None]:
+    """Let the parts that no ablation touches keep their result while they get the very same tensor again."""
+    with ExitStack() as stack:
+        for module in _untouched(model):
+            before = module.__dict__.get("forward")
+            module.__dict__["forward"] = _RunOnce(module.forward)
+            stack.callback(restore, module, "forward", before)
+        yield
+
+
+class _RunOnce:
+    def __init__(self, run: Callable[..., Any]) -> None:
+        self.run, self.given, self.result, self.version = run, None, None, 0
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if len(inputs) != 1 or options or not isinstance(inputs[0], Tensor):
+            return self.run(*inputs, **options)
+        changed = isinstance(self.result, Tensor) and self.result._version != self.version  # in place, by what follows
+        if inputs[0] is not self.given or changed:
+            self.given, self.result = inputs[0], self.run(*inputs)
+            self.version = self.result._version if isinstance(self.result, Tensor) else 0
+        return self.result
+
+
+def _untouched(module: nn.Module) -> Iterator[nn.Module]:
+    """List the largest submodules that contain no part that is ablated."""
+    for child in module.children():
+        if isinstance(child, CGFF):
+            continue
+        if any(isinstance(part, WSGSA | CGFF) for part in child.modules()):
+            yield from _untouched(child)
+        else:
+            yield child
