@@ -47,7 +47,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     options.output.mkdir(parents=True)
     set_seed(options.seed)
-    groups, size = CELEBA_GROUPS, (options.image_size, options.image_size)
+    groups, size = CELEBA_GROUPS, options.image_size
     model = build(options.backbone, len(groups.attributes), options.backbone_weights, pretrained=options.pretrained)
     image = {key: model.pretrained_cfg[key] for key in ("mean", "std")}
     train, valid, test = (

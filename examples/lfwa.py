@@ -30,7 +30,8 @@ def parse() -> Namespace:
         output=Path("runs/lfwa"),
         backbone="resnet18",  # two cores train it; with a GPU take resnet50 at 224 pixels
         drop_stages=1,  # at 64 pixels layer3 still has 4 x 4 positions, layer4 only 2 x 2; and it halves the time
-        image_size=64,
+        image_size=[64, 64],
+        crop=[1.0, 1.0],
         epochs=10,
         batch_size=64,
         learning_rate=2e-3,  # from scratch; use 1e-3 with pretrained weights, 5e-4 from a CelebA model
@@ -51,7 +52,7 @@ def new_model(options: Namespace) -> FARAMTN:
         reduction=options.reduction,
         spatial=options.spatial,
     )
-    model.config["image"]["size"] = [options.image_size, options.image_size]
+    model.config["image"] |= {"size": options.image_size, "crop": options.crop}
     return model
 
 
@@ -61,7 +62,7 @@ def main(options: Namespace) -> None:
         model = FARAMTN.from_pretrained(options.start_from)
         config = model.config  # the record shall say what the model is, not what a new one would have been
         options.backbone, options.drop_stages = config["backbone"]["name"], config["backbone"]["drop_stages"]
-        options.image_size, _ = config["image"]["size"]
+        options.image_size, options.crop = config["image"]["size"], config["image"].get("crop", [1.0, 1.0])
         options.reduction, options.spatial = config["reduction"], config["spatial"]
     output = check_output(options)
     data, root = LFWA, options.root
@@ -79,7 +80,7 @@ def main(options: Namespace) -> None:
             root,
             split,
             attributes=groups.attributes,
-            transform=image_transform(**model.config["image"], augment=split == "train"),
+            transform=image_transform(**model.config["image"], augment=options.augment if split == "train" else "none"),
             missing="skip" if options.skip_unreadable else "error",
         )
         for split in ("train", "valid", "test")

@@ -131,8 +131,8 @@ def read_onnx_metadata(file: "str | os.PathLike[str]") -> dict[str, Any]:
     ``json.loads(InferenceSession(file).get_modelmeta().custom_metadata_map["mtattn"])``.
 
     Returns:
-        ``groups`` (the attributes of each group, in the order of the outputs), ``image`` (``size``, ``mean`` and
-        ``std``, see :func:`mtattn.data.image_transform`) and ``mtattn_version``.
+        ``groups`` (the attributes of each group, in the order of the outputs), ``image`` (``size``, ``mean``, ``std``
+        and, unless it is the whole image, ``crop``, see :func:`mtattn.data.image_transform`) and ``mtattn_version``.
 
     Raises:
         FileNotFoundError: There is no such file.

@@ -157,7 +157,7 @@ class TestItsCode:
         assert names["images"].shape == (1, 3, 64, 48)
         assert re.findall(r"^(\w+): \d+%$", capsys.readouterr().out, re.MULTILINE) == list(GROUPS.attributes)
         torch.testing.assert_close(names["maps"].mean((-2, -1)).sigmoid(), names["probabilities"])
-        assert "squeezed to 64 x 48 pixels (height first)" in text
+        assert "The picture, not cut, is squeezed to 64 x 48 pixels (height first)." in text
 
     @pytest.mark.parametrize(
         ("own", "build", "parts"),
@@ -185,13 +185,24 @@ class TestItsCode:
         assert f"a {own} module of its own, not in this folder" in text
 
     def test_asks_for_a_picture_of_the_colours_that_the_model_takes(self, tmp_path, monkeypatch):
-        model = perturbed(FARAMTN.from_timm("resnet18", GROUPS, backbone_options={"in_chans": 1}, drop_stages=2))
+        model = perturbed(FARAMTN.from_timm("resnet18", GROUPS, backbone_options={"in_chans": 4}, drop_stages=2))
         text = saved(tmp_path, model)
         monkeypatch.chdir(tmp_path)
-        names = {"picture": Image.new("L", (178, 218), 128)}
+        names = {"picture": Image.new("CMYK", (178, 218))}
         exec(compile(code_block(text), "README.md", "exec"), names)
-        assert names["images"].shape == (1, 1, 224, 224)
-        assert "`picture` has 1 channels, read as for training" in text
+        assert names["images"].shape == (1, 4, 224, 224)
+        assert "`picture` has 4 channels, read as for training" in text
+
+    def test_shows_a_model_the_grey_middle_that_it_was_trained_on(self, tmp_path, monkeypatch):
+        model = perturbed(FARAMTN.from_timm("resnet18", GROUPS, backbone_options={"in_chans": 1}, drop_stages=2))
+        model.config["image"] |= {"size": [8, 8], "crop": [0.5, 0.75]}
+        text = saved(tmp_path, model)
+        Image.new("RGB", (178, 218)).save(tmp_path / "face.jpg")
+        monkeypatch.chdir(tmp_path)
+        names = {}
+        exec(compile(code_block(text), "README.md", "exec"), names)
+        assert names["images"].shape == (1, 1, 8, 8)
+        assert "The middle of the picture, 50% of its height and 75% of its width, is squeezed to 8 x 8 pixels" in text
 
 
 class TestItsMetadata:

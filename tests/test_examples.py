@@ -109,7 +109,20 @@ def test_metrics_json_holds_what_was_promised(place):
 def test_the_saved_model_says_how_it_wants_its_images(place):
     config = FARAMTN.from_pretrained(place / "celeba/model").config
     assert config["image"]["size"] == [32, 32]
+    assert config["image"]["crop"] == [1.0, 1.0]  # drawn faces have no margin
     assert config["backbone"]["name"] == "resnet18"
+
+
+def test_height_and_width_and_the_share_to_keep_stay_with_the_model(faces, tmp_path):
+    options = ["--image-size", "48", "32", "--crop", "0.5", "0.75", "--augment=strong"]
+    run("celeba", "--root", faces, "--output", tmp_path / "run", *SMALL, *options)
+    image = FARAMTN.from_pretrained(tmp_path / "run/model").config["image"]
+    assert (image["size"], image["crop"]) == ([48, 32], [0.5, 0.75])
+    few = [option for option in SMALL if "size=32" not in option and "stages" not in option]
+    start = ["--start-from", tmp_path / "run/model", "--crop", "1"]  # the model's own goes before what is asked for
+    run("lfwa", "--synthetic", 60, *start, "--output", tmp_path / "again", *few)
+    assert FARAMTN.from_pretrained(tmp_path / "again/model").config["image"] == image
+    assert json.loads((tmp_path / "again/settings.json").read_text())["crop"] == [0.5, 0.75]
 
 
 def test_the_saved_model_has_a_card_with_the_numbers_of_its_run(place):
@@ -227,7 +240,7 @@ def test_a_backbone_made_for_one_image_size_gets_the_size_asked_for(faces, tmp_p
     vit = ["--backbone=vit_tiny_patch16_224", "--drop-stages=0"]
     run("celeba", "--root", faces, "--output", tmp_path / "run", *SMALL, *vit)
     config = FARAMTN.from_pretrained(tmp_path / "run/model").config
-    assert config["backbone"]["options"] == {"img_size": 32}
+    assert config["backbone"]["options"] == {"img_size": [32, 32]}
 
 
 def test_a_run_opens_no_connection(tmp_path, monkeypatch):
@@ -295,7 +308,7 @@ def test_lfwa_goes_on_from_a_saved_model_and_records_what_that_is(place, tmp_pat
     few = [option for option in SMALL if "size=32" not in option and "stages" not in option]
     run("lfwa", "--synthetic", 60, "--start-from", place / "celeba/model", "--output", tmp_path / "run", *few)
     settings = json.loads((tmp_path / "run/metrics.json").read_text())["settings"]
-    assert (settings["image_size"], settings["drop_stages"]) == (32, 2)
+    assert (settings["image_size"], settings["drop_stages"]) == ([32, 32], 2)
     config = FARAMTN.from_pretrained(tmp_path / "run/model").config
     assert config == FARAMTN.from_pretrained(place / "celeba/model").config
 
@@ -336,6 +349,9 @@ def test_what_cannot_be_is_said_in_one_line_and_leaves_no_run(arguments, message
         pytest.param(["--synthetic", "--over"], "unrecognized arguments: --over", id="abbreviated"),
         pytest.param(["--synthetic", "--workers=-1"], "--workers: must be at least 0, got -1", id="workers"),
         pytest.param(["--synthetic", "--image-size=0"], "--image-size: must be at least 1, got 0", id="image size"),
+        pytest.param(["--synthetic", "--image-size", "8", "8", "8"], "a height and a width, got 3 values", id="sizes"),
+        pytest.param(["--synthetic", "--crop=1.5"], "--crop: must be above 0 and at most 1, which is all", id="crop"),
+        pytest.param(["--synthetic", "--augment=mixup"], "invalid choice: 'mixup'", id="augmentation"),
         pytest.param(["--synthetic", "--learning-rate=-1"], "--learning-rate: must be above 0", id="learning rate"),
     ],
 )

@@ -46,6 +46,22 @@ def test_pictures_get_the_logits_of_the_bare_model_in_their_order(batch_size, wo
     torch.testing.assert_close(logits(predictions), bare(model, paths), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("colors", [1, 3], ids=["grey", "colour"])
+def test_a_model_of_the_middle_sees_nothing_else(colors, tmp_path):
+    model = small_model(colors)
+    model.config["image"]["crop"] = [0.5, 0.25]
+    model.save_pretrained(tmp_path)
+    inner = Image.linear_gradient("L").convert("RGB").resize((80, 80))
+    pictures = [Image.new("RGB", (160, 120), margin) for margin in ("red", "blue")]
+    for picture in pictures:
+        picture.paste(inner, (40, 20))  # a little more than the 40 x 60 pixels that the model was trained on
+    first, second = Predictor(tmp_path).predict(pictures, maps=True)
+    assert torch.equal(first.logits, second.logits)
+    assert torch.equal(first.image, second.image)
+    whole = image_transform(**model.config["image"] | {"crop": 1.0})(pictures[0])
+    assert (next(Predictor(model).predict([whole])).logits - first.logits).abs().max() > 1e-3
+
+
 def test_paths_pictures_tensors_and_data_sets_get_the_same_answers(model, paths):
     transform = image_transform(**model.config["image"])
     labels = [[1]] * len(paths)

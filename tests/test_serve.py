@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from mtattn.data import image_transform, read_image
@@ -99,6 +101,20 @@ def test_every_picture_is_prepared_as_in_training(data, client, tmp_path):
     got = torch.from_numpy(as_input(read_picture(data), **IMAGE))
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
     assert client.post("/predict", content=data).status_code == 200
+
+
+@given(
+    width=st.integers(2, 40),
+    height=st.integers(2, 40),
+    crop=st.tuples(st.floats(0.05, 1), st.floats(0.05, 1)),
+    num_colors=st.sampled_from([1, 3]),
+)
+def test_the_middle_of_a_picture_and_its_greys_are_what_the_model_was_trained_on(width, height, crop, num_colors):
+    image = {"size": [9, 7], "mean": [0.4] * num_colors, "std": [0.3] * num_colors, "crop": list(crop)}
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    expected = image_transform(**image)(Image.fromarray(pixels))
+    got = as_input(read_picture(encoded(Image.fromarray(pixels))), **image)
+    torch.testing.assert_close(torch.from_numpy(got), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("body", "status", "reason"), named(BAD_UPLOADS))

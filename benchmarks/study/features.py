@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from mtattn.data import LFWA, CelebA, SyntheticFaces, image_transform
+from mtattn.data.transforms import Augmentation
 from mtattn.models.backbones import build_backbone
 
 SETS = ("lfwa", "celeba", "drawn-easy", "drawn-hard")
@@ -34,6 +35,11 @@ class Source:
     weights: Path | None = None
     size: int = 128
     images: bool = False  # keep the images themselves, for training the trunk too
+    crop: float = 1.0
+    drop_stages: int = 0
+    augment: Augmentation = "light"
+    mixed: bool = False  # whether the trunk computes in bfloat16
+    mirrored: bool = False  # a second view of all that is not trained on: the image as a mirror shows it
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,7 @@ class Features:
 
 def load(source: Source) -> Features:
     """Read the features, and compute them first where they are not there yet."""
-    trunk = f"{source.backbone}-{source.weights.stem if source.weights else 'random'}"
-    kind = f"{'images' if source.images else trunk}-{source.size}"
-    folder = source.cache / f"{source.data}-{kind}"
+    folder = source.cache / _name(source)
     if not (folder / "done.json").exists():
         compute(source, folder)
     return Features(
@@ -77,6 +81,15 @@ def load(source: Source) -> Features:
     )
 
 
+def _name(source: Source) -> str:
+    """Name the folder of a source by all that decides what lies in it; what is as it comes is left out."""
+    trunk = f"{source.backbone}-{source.weights.stem if source.weights else 'random'}"
+    parts = [source.data, "images" if source.images else trunk, str(source.size)]
+    changed = ("crop", "drop_stages", "augment", "mixed", "mirrored")
+    parts += [f"{key}-{getattr(source, key)}" for key in changed if getattr(source, key) != getattr(Source, key)]
+    return "-".join(parts)
+
+
 @torch.no_grad()
 def compute(source: Source, folder: Path) -> None:
     """Run the trunk once over each image and its views; ``done.json`` is written last, so a part is never taken."""
@@ -84,7 +97,7 @@ def compute(source: Source, folder: Path) -> None:
     trunk, image = trunk_of(source)
     attributes: tuple[str, ...] = ()
     for split in SPLITS:
-        views = NUM_VIEWS if split == "train" else 1
+        views = NUM_VIEWS if split == "train" else 1 + source.mirrored
         parts = [_one_view(source, split, view, trunk, image) for view in range(views)]
         attributes = parts[0][2]
         np.save(folder / f"{split}-inputs.npy", np.stack([inputs for inputs, _, _ in parts], 1))
@@ -94,7 +107,7 @@ def compute(source: Source, folder: Path) -> None:
 
 def trunk_of(source: Source) -> tuple[nn.Module, dict[str, Any]]:
     """Build what looks at the images, up to the block that FARAMTN shares, and tell how it wants them."""
-    backbone = build_backbone(source.backbone, weights=source.weights)
+    backbone = build_backbone(source.backbone, weights=source.weights, drop_stages=source.drop_stages)
     trunk = backbone.trunk.eval().to(memory_format=torch.channels_last)
     image = {"mean": [0.0] * 3, "std": [1.0] * 3} if source.images else {"mean": backbone.mean, "std": backbone.std}
     return (nn.Identity() if source.images else trunk), image
@@ -104,12 +117,17 @@ def _one_view(
     source: Source, split: str, view: int, trunk: nn.Module, image: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     torch.manual_seed(view)
-    transform: Any = image_transform((source.size, source.size), **image, augment=view > 0)
+    augment = source.augment if split == "train" and view else "none"
+    size = (source.size, source.size)
+    transform: Any = image_transform(size, **image, crop=source.crop, augment=augment)
+    if split != "train" and view:
+        transform = v2.Compose([*transform.transforms, v2.functional.horizontal_flip])
     if source.data == "drawn-hard":
         transform = v2.Compose([v2.Lambda(_spoiled), *transform.transforms])
     data = _data(source, split, transform)
     loader = DataLoader(data, batch_size=128, num_workers=1, generator=torch.Generator().manual_seed(view))
-    outputs = [trunk(images.to(memory_format=torch.channels_last)).contiguous() for images, _ in loader]
+    with torch.autocast("cpu", torch.bfloat16, enabled=source.mixed):
+        outputs = [trunk(images.to(memory_format=torch.channels_last)).contiguous() for images, _ in loader]
     kept = [(255 * part).round().byte() if source.images else part.half() for part in outputs]
     labels = data.targets.numpy().astype(np.float16)
     if source.data == "drawn-hard" and split != "test":

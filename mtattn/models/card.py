@@ -143,13 +143,20 @@ def _usage(config: Mapping[str, Any]) -> str:
         )
     (height, width), num_colors = config["image"]["size"], len(config["image"]["mean"])
     program, read = _PROGRAM, ""
-    if num_colors != 3:
+    if num_colors not in {1, 3}:
         program = program.replace(", read_image", "").replace('read_image("face.jpg")', "picture")
         read = f"`picture` has {num_colors} channels, read as for training. "
     return (
         f"```python\n{program}```\n\n`.` is this folder; the name of a repository on the hub does as well. {read}"
-        f"The picture is squeezed to {height} x {width} pixels (height first), not cut."
+        f"{_seen(config['image'].get('crop', 1.0))} squeezed to {height} x {width} pixels (height first)."
     )
+
+
+def _seen(crop: float | Sequence[float]) -> str:
+    height, width = (crop, crop) if isinstance(crop, float | int) else crop
+    if height == width == 1:
+        return "The picture, not cut, is"
+    return f"The middle of the picture, {height:.0%} of its height and {width:.0%} of its width, is"
 
 
 def _measured(run: Mapping[str, Any]) -> str:

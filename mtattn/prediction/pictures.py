@@ -13,18 +13,20 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mtattn.data import UnreadableImage, image_transform, read_image
-from mtattn.data.images import as_rgb
 
 Prepared = Float[Tensor, "color height width"] | UnreadableImage
 Prepare = Callable[[Any], Prepared]
 
 
-def preparation(*, size: list[int], mean: list[float], std: list[float]) -> Prepare:
+def preparation(**image: Any) -> Prepare:
     """Make the function that brings a picture to what a model takes; it returns what is wrong with an unreadable one.
 
     A tensor, and the image of a data set's item, is taken as it is, unless it is a picture.
+
+    Args:
+        image: What the model's config says of its images, all of it: what :func:`mtattn.data.image_transform` takes.
     """
-    transform, mode = image_transform(size, mean=mean, std=std), "L" if len(mean) == 1 else "RGB"
+    transform = image_transform(**image)
 
     def prepare(picture: Any) -> Prepared:
         if isinstance(picture, Tensor):
@@ -39,7 +41,7 @@ def preparation(*, size: list[int], mean: list[float], std: list[float]) -> Prep
                     f"Predictor: a picture is a path, a PIL image, a tensor or an item of a data set, "
                     f"got a {type(picture).__name__}."
                 )
-            result: Tensor = transform(as_rgb(picture).convert(mode))
+            result: Tensor = transform(picture)
         except UnreadableImage as error:
             return error
         return result

@@ -110,7 +110,7 @@ class Predictor:
         self.groups = self._engine.groups
         self.batch_size, self.workers = batch_size, workers or os.cpu_count() or 1
         self.skipped: list[OSError] = []
-        self._prepare = preparation(**{key: self._engine.config["image"][key] for key in ("size", "mean", "std")})
+        self._prepare = preparation(**self._engine.config["image"])
 
     def predict(self, pictures: Iterable[Any], *, maps: bool = False) -> Iterator[Prediction]:
         """Predict pictures one after the other, as they are asked for; those that cannot be read are passed over.

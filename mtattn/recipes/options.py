@@ -1,14 +1,39 @@
 """The options that all recipes have."""
 
-from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from argparse import Action, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from pathlib import Path
 from typing import Any
 
 from mtattn._arguments import HelpFormatter, at_least, positive
 from mtattn._extras import needed_by
+from mtattn.data.transforms import AUGMENTATIONS
 
 with needed_by("mtattn.recipes", extra="recipes"):
     import timm
+
+
+class HeightAndWidth(Action):
+    """Takes one value for both, or first that of the height, then that of the width."""
+
+    def __call__(
+        self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        """Keep the two as a list."""
+        if len(values) > 2:
+            parser.error(f"{option_string} takes a value for both, or a height and a width, got {len(values)} values")
+        setattr(namespace, self.dest, [values[0], values[-1]])
+
+
+def share(text: str) -> float:
+    """Read an option that is a share, above 0 and at most 1.
+
+    Example:
+        >>> share("0.7")
+        0.7
+    """
+    if not 0 < float(text) <= 1:
+        raise ArgumentTypeError(f"must be above 0 and at most 1, which is all, got {text}")
+    return float(text)
 
 
 def recipe_parser(description: str) -> ArgumentParser:
@@ -46,13 +71,29 @@ def recipe_parser(description: str) -> ArgumentParser:
     model.add_argument("--pretrained", action="store_true", help="fetch timm's pretrained weights of the backbone")
     model.add_argument("--drop-stages", type=at_least(0), help="leave out this many of the backbone's last stages")
     model.add_argument(
-        "--image-size", type=at_least(1), help="height and width, in pixels, that images are squeezed to"
+        "--image-size",
+        type=at_least(1),
+        nargs="+",
+        action=HeightAndWidth,
+        metavar=("PIXELS", "WIDTH"),
+        help="height and width that images are squeezed to, in pixels; one number is for both",
+    )
+    model.add_argument(
+        "--crop",
+        type=share,
+        nargs="+",
+        action=HeightAndWidth,
+        metavar=("SHARE", "WIDTH"),
+        help="keep this share of height and width, in the middle; 1 is all",
     )
     model.add_argument("--reduction", type=at_least(1), default=16, help="divides the channels in the gates")
     model.add_argument(
         "--spatial", action=BooleanOptionalAction, default=True, help="each group also learns where to look"
     )
     training = parser.add_argument_group("the training")
+    training.add_argument(
+        "--augment", default="light", choices=AUGMENTATIONS, help="how training images are changed at random"
+    )
     training.add_argument("--epochs", type=at_least(1), help="how often to go through the training images")
     training.add_argument("--batch-size", type=at_least(1), help="images a process computes at once")
     training.add_argument("--accumulate", type=at_least(1), default=1, metavar="N", help="batches that make one step")
@@ -81,8 +122,8 @@ def size_options(options: Namespace) -> dict[str, Any]:
     """Tell a backbone that is made for one image size, such as a ViT, which size it gets.
 
     Example:
-        >>> size_options(Namespace(backbone="vit_tiny_patch16_224", image_size=96))
-        {'img_size': 96}
+        >>> size_options(Namespace(backbone="vit_tiny_patch16_224", image_size=[96, 64]))
+        {'img_size': [96, 64]}
     """
     config = timm.get_pretrained_cfg(options.backbone, allow_unregistered=True)
     return {"img_size": options.image_size} if config is not None and config.fixed_input_size else {}

@@ -3,25 +3,23 @@
 import json
 import platform
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Subset
 
-from mtattn._extras import needed_by
 from mtattn._version import installed_version
 from mtattn.ablation import measure_ablations
 from mtattn.data.dataset import AttributeImages
 from mtattn.data.images import read_image
+from mtattn.data.transforms import image_transform
 from mtattn.metrics import AttributeMetrics
 from mtattn.models import FARAMTN
 from mtattn.recipes.output import REPLACED, SETTINGS_FILE
 from mtattn.report import FaceExample, write_metrics, write_report
 from mtattn.training import evaluate, processes
-
-with needed_by("mtattn.recipes", extra="recipes"):
-    from torchvision.transforms import v2
 
 REPORTED_FACES = 6
 ABLATED_IMAGES = 2048  # enough for intervals of a point, and seconds on a CPU
@@ -113,7 +111,7 @@ def explain_faces(model: FARAMTN, data: AttributeImages, indices: list[int]) -> 
         maps = model.attribute_maps(image[None].to(device))[0].cpu()
         faces.append(
             FaceExample(
-                image=_as_seen(data.path(index), image.shape[-2:]),
+                image=_as_seen(data.path(index), image.shape[-2:], model.config.get("image", {}).get("crop", 1.0)),
                 probabilities=maps.mean((-2, -1)).sigmoid(),
                 targets=targets,
                 maps=maps,
@@ -122,10 +120,9 @@ def explain_faces(model: FARAMTN, data: AttributeImages, indices: list[int]) -> 
     return faces
 
 
-def _as_seen(path: Path, size: torch.Size) -> torch.Tensor:
-    height, width = size
-    seen: torch.Tensor = v2.functional.pil_to_tensor(read_image(path).resize((width, height)))
-    return seen / 255
+def _as_seen(path: Path, size: Sequence[int], crop: float | Sequence[float]) -> torch.Tensor:
+    seen: torch.Tensor = image_transform(size, mean=[0] * 3, std=[1] * 3, crop=crop)(read_image(path))
+    return seen
 
 
 def _loader(data: AttributeImages) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:

@@ -41,12 +41,22 @@ def read_picture(data: bytes) -> Image.Image:
         raise RefusedPicture(422, f"The picture is damaged or cut short ({error}).") from error
 
 
-def as_input(picture: Image.Image, *, size: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """Squeeze a picture to the model's size and normalise it, exactly as ``mtattn.data.image_transform`` does."""
-    height, width = size
-    picture = picture.convert("L") if len(mean) == 1 else picture
-    pixels = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32) / 255
-    normalised = (np.atleast_3d(pixels) - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+def as_input(
+    picture: Image.Image,
+    *,
+    size: Sequence[int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    crop: float | Sequence[float] = 1.0,
+) -> np.ndarray:
+    """Squeeze a picture's middle to the model's size and normalise it, exactly as ``image_transform`` does."""
+    (height, width), (kept_height, kept_width) = size, (crop, crop) if isinstance(crop, float | int) else crop
+    left, top = picture.width * (1 - kept_width) / 2, picture.height * (1 - kept_height) / 2
+    seen = picture.convert("L" if len(mean) == 1 else "RGB").resize(
+        (width, height), Image.Resampling.BILINEAR, box=(left, top, picture.width - left, picture.height - top)
+    )
+    pixels = np.asarray(seen, dtype=np.float32).reshape(height, width, len(mean)) / 255
+    normalised = (pixels - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
     return np.ascontiguousarray(normalised.transpose(2, 0, 1))
 
 
