@@ -1,20 +1,21 @@
-"""What the modules refuse: sizes and features, each with who refuses, the rule, what came and the way out."""
+"""What the modules refuse: sizes, probabilities and features, with rule, what came and the way out."""
 
-from collections.abc import Mapping
-from numbers import Integral
-from typing import Any
+from collections.abc import Iterable, Mapping
+from operator import index
 
 from torch import Tensor
 
 
-def check_positive(owner: str, **sizes: int) -> None:
-    """Refuse a size that is no whole number, or below 1; numpy's whole numbers are as good as Python's."""
-    for name, size in sizes.items():
-        if not isinstance(size, Integral) or isinstance(size, bool):
-            way_out = f"; pass len(...), {len(size)}" if isinstance(size, Mapping | list | tuple) else ""
-            raise TypeError(f"{owner}: {name} is a whole number, got a {type(size).__name__}, {size!r}{way_out}.")
-        if size < 1:
-            raise ValueError(f"{owner}: {name} must be at least 1, got {size}.")
+def check_positive(owner: str, **sizes: int) -> tuple[int, ...]:
+    """Refuse what is no whole number of at least 1; returns plain ints, so that numpy's do not reach a config."""
+    return tuple(_whole(owner, name, size) for name, size in sizes.items())
+
+
+def check_probability(owner: str, **probabilities: float) -> None:
+    """Refuse what is no probability below 1, of dropping something."""
+    for name, probability in probabilities.items():
+        if isinstance(probability, bool) or not isinstance(probability, (int, float)) or not 0 <= probability < 1:
+            raise ValueError(f"{owner}: {name} is a probability in [0, 1), got {probability}.")
 
 
 def check_divides(owner: str, *, divisor: str, value: int, **size: int) -> None:
@@ -24,56 +25,78 @@ def check_divides(owner: str, *, divisor: str, value: int, **size: int) -> None:
         raise ValueError(f"{owner}: {divisor} must divide {name}, got {name}={number} and {divisor}={value}.")
 
 
-def check_size(owner: str, what: str, *, expected: int, got: int) -> None:
-    """Refuse an input of another size."""
-    if got != expected:
-        raise ValueError(f"{owner}: expects {expected} {what}, got {got}.")
+def check_features(owner: str, x: object, *axes: str, **sizes: int) -> None:
+    """Refuse what is not a tensor with these axes, spatial ones after them or none, and these sizes of named axes.
 
-
-def check_axes(owner: str, features: Tensor, *names: str) -> None:
-    """Refuse an input that lacks axes; it may have more, its spatial ones."""
-    if features.ndim < len(names):
-        shape = tuple(features.shape)
-        raise ValueError(f"{owner}: expects the axes {', '.join(names)} and any spatial ones, got {shape}.")
-
-
-def check_features(owner: str, features: Any, channels: int, what: str = "channels") -> None:
-    """Refuse what is not a tensor (batch, channels, any spatial axes), and say what it looks like and the way out.
-
-    Args:
-        owner: Who complains.
-        features: What a trunk, or a module of the user's, returned.
-        channels: How many channels it has to have.
-        what: What these channels are.
-
-    Example:
-        >>> check_features("WSGSA", torch.rand(2, 7, 7, 768), 768)
-        Traceback (most recent call last):
-        ValueError: WSGSA: expects 768 channels, got 7 in (2, 7, 7, 768): channels come last, pass x.movedim(-1, 1).
+    The last of ``axes`` is the channel's. What users pass in place of it is known: channels last, no batch axis, no
+    group axis, the dict or tuple of another library's model. The error says which it is and how to get out of it.
     """
-    if not isinstance(features, Tensor):
-        raise TypeError(
-            f"{owner}: expects a tensor (batch, {channels} {what}, any spatial axes), got {_looks(features)}."
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{owner}: expects a tensor ({', '.join(axes)}, ...), got {_described(x, axes, sizes)}.")
+    if x.ndim < len(axes):
+        raise ValueError(
+            f"{owner}: expects the axes {', '.join(axes)} and any spatial ones, got {tuple(x.shape)}"
+            f"{_way_out(x, axes, sizes)}."
         )
-    check_axes(owner, features, "batch", "channel")
-    if features.shape[1] == channels:
-        return
-    shape, hint = tuple(features.shape), ""
-    if features.ndim == 3 and shape[-1] == channels:
-        hint = (
-            ": these are tokens, pass x.movedim(-1, 1), or the map that they make: "
-            "x[:, num_prefix_tokens:].movedim(-1, 1).unflatten(-1, (height, width))"
-        )
-    elif features.ndim > 3 and shape[-1] == channels:
-        hint = ": channels come last, pass x.movedim(-1, 1)"
-    raise ValueError(f"{owner}: expects {channels} {what}, got {shape[1]} in {shape}{hint}.")
+    for axis, expected in sizes.items():
+        got = x.shape[axes.index(axis)]
+        if got != expected:
+            way_out = _way_out(x, axes, sizes) or f"; the module was built for {expected}"
+            raise ValueError(f"{owner}: expects {expected} {axis}s, got {got} in {tuple(x.shape)}{way_out}.")
 
 
-def _looks(features: Any) -> str:
-    kind = type(features).__name__
-    if isinstance(features, Mapping):  # of one's own, and the ModelOutput of transformers
-        (name, *_) = [*features, "name"]
-        return f"a {kind} with {', '.join(map(str, features)) or 'nothing'}; pass one of its tensors, say x[{name!r}]"
-    if isinstance(features, list | tuple):
-        return f"a {kind} of {len(features)}; pass one of its tensors, say x[-1]"
-    return f"a {kind}"
+def _whole(owner: str, name: str, size: object) -> int:
+    try:
+        number = index(size)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+    except TypeError:
+        number = None
+    if number is None or isinstance(size, bool):
+        given = repr(size) if isinstance(size, (bool, str, float)) or size is None else _kind(size)
+        way_out = f"; pass len() of it or its {name}" if isinstance(size, (Mapping, list, tuple)) else ""
+        raise TypeError(f"{owner}: {name} is a whole number, got {given}{way_out}.")
+    if number < 1:
+        raise ValueError(f"{owner}: {name} must be at least 1, got {number}.")
+    return number
+
+
+def _kind(x: object) -> str:
+    name = type(x).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' or name == 'ndarray' else 'a'} {name}"
+
+
+def _way_out(x: Tensor, axes: tuple[str, ...], sizes: Mapping[str, int]) -> str:
+    """What is likely wrong with a tensor, and the line that mends it; empty where nothing is likely."""
+    channel, channels = len(axes) - 1, sizes.get(axes[-1])
+    if x.ndim > len(axes) and x.shape[-1] == channels:
+        tokens = ", or the map that these tokens make: x.movedim(-1, 1).unflatten(-1, (height, width))"
+        return f"; its channels come last: pass x.movedim(-1, {channel}){tokens * (x.ndim == 3)}"
+    if x.ndim >= channel and x.shape[channel - 1] == channels:
+        missing = axes[channel - 1]
+        line = "x[None]" if missing == "batch" else "what WSGSA gives, or x[:, None] for one group"
+        return f"; it has no {missing} axis: pass {line}"
+    return ""
+
+
+def _described(x: object, axes: tuple[str, ...], sizes: Mapping[str, int]) -> str:
+    """Another object than a tensor in words, and which of its tensors to pass."""
+    items: Iterable[tuple[str, object]] = ()
+    if isinstance(x, Mapping):
+        items = ((f"x[{key!r}]", value) for key, value in x.items())
+    elif isinstance(x, (list, tuple)):
+        items = ((f"x[{position}]", value) for position, value in enumerate(x))
+    tensors = {name: value for name, value in items if isinstance(value, Tensor)}
+    if not tensors:
+        hint = "; pass torch.as_tensor(x)" if hasattr(x, "__array__") else ""
+        return f"{_kind(x)}{hint}"
+    endings = {name: _ending(tensor, axes, sizes) for name, tensor in tensors.items()}
+    fitting = [name for name, ending in endings.items() if ending is not None] or list(tensors)
+    shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
+    return f"{_kind(x)} with {shapes}; pass one of them, such as {fitting[-1]}{endings[fitting[-1]] or ''}"
+
+
+def _ending(x: Tensor, axes: tuple[str, ...], sizes: Mapping[str, int]) -> str | None:
+    """What makes a tensor fit: nothing, or channels moved; None where it does not fit."""
+    channel, channels = len(axes) - 1, sizes.get(axes[-1])
+    if x.ndim > channel and x.shape[channel] == channels:
+        return ""
+    return f".movedim(-1, {channel})" if x.ndim > len(axes) and x.shape[-1] == channels else None

@@ -1,14 +1,16 @@
-"""State that no change of precision touches."""
+"""State that no change of precision or of device spoils."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 
 class Float32State(nn.Module):
     """A module whose state stays in float32 wherever it moves: ``.half()`` must not round a history."""
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Float32State":
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         before = dict(self._buffers)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, buffer in before.items():
@@ -16,3 +18,36 @@ class Float32State(nn.Module):
             if buffer is not None and moved is not None and moved.dtype != buffer.dtype:
                 self._buffers[name] = buffer.to(moved.device)
         return self
+
+
+class Constants(nn.Module):
+    """A module with buffers that follow from its constructor's arguments and so stand in no state dict.
+
+    They are right wherever the module goes: also after ``to_empty``, which fills memory with nothing, and after loading
+    with ``assign=True`` into a module on the meta device, which moves what the state dict names and nothing else.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._constants: dict[str, Tensor] = {}
+        self.register_load_state_dict_post_hook(_restore_constants)  # type: ignore[no-untyped-call]
+
+    def register_constant(
+        self, name: str, values: Sequence[Any], *, dtype: torch.dtype, device: torch.device | str | None
+    ) -> None:
+        """Add a buffer with these values."""
+        self._constants[name] = torch.tensor(values, dtype=dtype, device="cpu")  # also under torch.device("meta")
+        self.register_buffer(name, torch.tensor(values, dtype=dtype, device=device), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        _restore_constants(self)
+        return self
+
+
+def _restore_constants(module: nn.Module, _keys: object = None) -> None:
+    assert isinstance(module, Constants)
+    loaded = [tensor.device for tensor in (*module.parameters(), *module.buffers()) if not tensor.is_meta]
+    for name, constant in module._constants.items():
+        device = module.get_buffer(name).device
+        setattr(module, name, constant.to(loaded[0] if loaded and device.type == "meta" else device))

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, distributed
 
 from mtattn import functional
-from mtattn._state import Float32State
+from mtattn._state import Constants, Float32State
 from mtattn.functional import LossHistory
 from mtattn.groups import AttributeGroups, check_groups, check_known
 
@@ -166,7 +166,7 @@ class DynamicWeighting(Float32State):
         self.weights.copy_(torch.where(moves & (raw.sum() > 0), moved, self.weights))
 
 
-class DWSLoss(Float32State):
+class DWSLoss(Constants, Float32State):
     """Binary cross-entropy over attributes in groups, the groups weighted so that they converge together.
 
     The total is the sum over groups of (labels in the group / labels) * weight * the group's mean loss. With equal
@@ -216,8 +216,8 @@ class DWSLoss(Float32State):
         self.groups = groups
         self.weighting = DynamicWeighting(len(groups), rule=rule, alpha=alpha, seed=seed, device=device)
         self.register_buffer("pos_weight", _pos_weight_tensor(pos_weight, groups, device))
-        membership = torch.eye(len(groups), device=device)[list(groups.group_of)]
-        self.register_buffer("_membership", membership, persistent=False)
+        membership = torch.eye(len(groups), device="cpu")[list(groups.group_of)].tolist()
+        self.register_constant("_membership", membership, dtype=torch.float32, device=device)
 
     @property
     def weights(self) -> Float[Tensor, " group"]:
@@ -288,8 +288,10 @@ def _pos_weight_tensor(
         return None
     if isinstance(pos_weight, Mapping):
         check_known("DWSLoss", "attribute", pos_weight, groups.attributes)
-        pos_weight = torch.tensor([float(pos_weight.get(name, 1)) for name in groups.attributes])
-    pos_weight = torch.as_tensor(pos_weight, dtype=torch.float32, device=device)
+        pos_weight = [float(pos_weight.get(name, 1)) for name in groups.attributes]
+    if not isinstance(pos_weight, Tensor):  # on the CPU, where it can be checked, whatever the device is to be
+        device = torch.get_default_device() if device is None else device
+        pos_weight = torch.tensor(pos_weight, dtype=torch.float32, device="cpu")
     if pos_weight.shape != (len(groups.attributes),):
         raise ValueError(
             f"DWSLoss: pos_weight has one number for each of {len(groups.attributes)} attributes, "
@@ -297,4 +299,6 @@ def _pos_weight_tensor(
         )
     if not (pos_weight.isfinite() & (pos_weight > 0)).all():
         raise ValueError(f"DWSLoss: pos_weight is positive and finite, got {pos_weight.tolist()}.")
-    return pos_weight.clone()
+    return pos_weight.to(
+        dtype=torch.float32, device=torch.get_default_device() if device is None else device, copy=True
+    )

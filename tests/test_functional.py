@@ -68,6 +68,14 @@ def test_coordinates_are_rounded_once_in_half_precision(dtype):
     assert torch.equal(functional.coordinates(torch.zeros(1, 1, 3, 300, dtype=dtype)), exact.to(dtype))
 
 
+def test_one_sure_position_among_very_many_is_the_most_that_float16_can_say():
+    x = torch.zeros(1, 4, 260, 260, dtype=torch.float16)
+    x[0, 0, 3, 3] = 50
+    where = functional.position_weights(x, torch.full((1, 4), 2.0).half(), torch.eye(4).half())
+    assert where.max() == where[0, 0, 3, 3] == torch.finfo(torch.float16).max
+    assert where.float().mean() == pytest.approx(1, rel=0.04)
+
+
 def test_a_vector_has_no_coordinates():
     assert functional.coordinates(torch.zeros(2, 3)).shape == (0, 1)
 

@@ -1,5 +1,7 @@
 """WSGSA, CGFF and GroupHeads against the slow loops, their starting values, and what they refuse."""
 
+import copy
+
 import pytest
 import reference
 import torch
@@ -209,6 +211,32 @@ class TestWSGSA:
         assert wsgsa.pooled(x).shape == wsgsa.gates(x).shape == (2, 5, 8)
         assert wsgsa.positions(x).shape == (2, 5, 4, 3)
 
+    def test_a_shared_module_derived_from_the_identity_is_not_left_out(self):
+        class Double(nn.Identity):
+            def forward(self, x):
+                return 2 * x
+
+        wsgsa, x = WSGSA(16, 2, shared=Double()), torch.randn(2, 16, 3, 3)
+        torch.testing.assert_close(wsgsa.pooled(x), wsgsa(x).mean((-2, -1)))
+
+    def test_a_hook_on_the_identity_counts_in_the_pooled_form_too(self):
+        wsgsa, x = WSGSA(16, 2, shared=nn.Identity()), torch.randn(2, 16, 3, 3)
+        wsgsa.shared.register_forward_hook(lambda _module, _inputs, out: 2 * out)
+        torch.testing.assert_close(wsgsa.pooled(x), wsgsa(x).mean((-2, -1)))
+
+    @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+    def test_to_ask_for_the_positions_changes_neither_statistics_nor_the_input(self, training):
+        shared = nn.Sequential(nn.ReLU(inplace=True), nn.BatchNorm2d(16))
+        wsgsa = grown(WSGSA(16, 2, reduction=4, shared=shared, spatial=True), "cpu").train(training)
+        x = torch.randn(2, 16, 3, 3, dtype=torch.float64)
+        before, given, state = copy.deepcopy(wsgsa), x.clone(), copy.deepcopy(wsgsa.state_dict())
+        positions = wsgsa.positions(x)
+        assert torch.equal(x, given)
+        assert all(torch.equal(value, state[name]) for name, value in wsgsa.state_dict().items())
+        grouped, gates = before(x.clone()), before.gates(given)
+        shares = grouped[:, :, 0] / (gates[:, :, :1, None] * before.shared(given)[:, None, 0])
+        torch.testing.assert_close(positions, shares)  # those of forward, in the same mode
+
     def test_reset_parameters_leaves_the_shared_module_alone(self):
         wsgsa = WSGSA(16, 2, shared=nn.Conv2d(16, 16, 1))
         weight, gate = wsgsa.shared.weight.clone(), wsgsa.down_weight.clone()
@@ -276,7 +304,7 @@ class TestWSGSA:
     @pytest.mark.parametrize("method", ["forward", "pooled", "positions"])
     def test_a_shared_module_with_other_channels_is_refused_with_both_numbers(self, method):
         wsgsa = WSGSA(16, 2, shared=nn.Conv2d(16, 8, 1))
-        with pytest.raises(ValueError, match="expects 16 out_channels from its shared module, got 8"):
+        with pytest.raises(ValueError, match="WSGSA, its shared module: expects 16 channels, got 8"):
             getattr(wsgsa, method)(torch.randn(2, 16, 3, 3))
 
 

@@ -9,6 +9,7 @@ from mtattn.functional.attention import (
     group_affinity,
     group_logits,
     mix_groups,
+    on_channels,
     position_weights,
 )
 from mtattn.functional.kinds import level_exceedance
@@ -39,6 +40,7 @@ __all__ = [
     "group_logits",
     "level_exceedance",
     "mix_groups",
+    "on_channels",
     "position_weights",
     "random_weights",
     "trend_weights",

@@ -3,6 +3,7 @@
 ``*space`` stands for any spatial axes: none (vectors), one (tokens), two (images) or three (video, volumes).
 """
 
+from collections.abc import Callable
 from math import prod, sqrt
 
 import torch
@@ -47,14 +48,18 @@ def position_weights(
 
     ``positions_q = S softmax_s(q . K(shared)[s] / sqrt(k) + place_q . coordinates[s])`` with S positions, k key
     channels, and the :func:`coordinates` of each position. A group has one query or several, one after the other, each
-    for its own equal part of the channels. mtattn's own extension of WSGSA.
+    for its own equal part of the channels. mtattn's own extension of WSGSA. float16 cannot say more than 65,504: where
+    there are more positions and one has it all, its weight ends there.
     """
     filters = queries @ key_weight / sqrt(queries.shape[1])  # q . K first: a row a query instead of k at every position
     flat = rearrange(shared, "batch channel ... -> batch channel (...)")
     scores = einsum(filters, flat, "query channel, batch channel space -> batch query space")
     if place_weight is not None:
         scores = scores + place_weight @ coordinates(shared)
-    return (scores.softmax(dim=-1) * scores.shape[-1]).reshape(*scores.shape[:2], *shared.shape[2:])
+    weights = scores.softmax(dim=-1) * scores.shape[-1]
+    if weights.dtype == torch.float16:
+        weights = weights.clamp(max=torch.finfo(torch.float16).max)
+    return weights.reshape(*scores.shape[:2], *shared.shape[2:])
 
 
 def coordinates(features: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "coordinate position"]:
@@ -123,6 +128,20 @@ def channel_linear(
     if grouped.ndim == 3:  # one plain matrix product, which a contraction written for any axes would not become
         return F.linear(grouped, weight)
     return einsum(grouped, weight, "batch group channel ..., out channel -> batch group out ...")
+
+
+def on_channels(
+    layer: Callable[[Tensor], Tensor], grouped: Float[Tensor, "batch group channel *space"]
+) -> Float[Tensor, "batch group out *space"]:
+    """Call a layer for the last axis, such as nn.Linear, on the channels of every group and position.
+
+    The layer is called, its weight is not read: adapters, hooks and counters that are put on it act.
+
+    Example:
+        >>> on_channels(torch.nn.Linear(64, 16), torch.randn(2, 3, 64, 7, 7)).shape
+        torch.Size([2, 3, 16, 7, 7])
+    """
+    return layer(grouped) if grouped.ndim == 3 else layer(grouped.movedim(2, -1)).movedim(-1, 2)
 
 
 def group_affinity(

@@ -200,7 +200,7 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
 
     def _project(self, grouped: Float[Tensor, "batch group out *space"]) -> Float[Tensor, "batch group channel *space"]:
         scaled = 2 * grouped  # gates start near one half
-        return scaled if self.projection is None else functional.channel_linear(scaled, self.projection.weight)
+        return scaled if self.projection is None else functional.on_channels(self.projection, scaled)
 
     def freeze(self) -> "FARAMTN":
         """Stop training the trunk: no gradients, and its batch norms keep their statistics even in ``train()``."""

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtattn import functional
-from mtattn._checks import check_axes, check_divides, check_positive, check_size
+from mtattn._checks import check_divides, check_features, check_positive, check_probability
 
 
 class CGFF(nn.Module):
@@ -54,12 +54,11 @@ class CGFF(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_positive("CGFF", channels=channels, num_heads=num_heads)
+        channels, num_heads = check_positive("CGFF", channels=channels, num_heads=num_heads)
         check_divides("CGFF", divisor="num_heads", value=num_heads, channels=channels)
         key_channels = channels // num_heads if key_channels is None else key_channels
-        check_positive("CGFF", key_channels=key_channels)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"CGFF: dropout is a probability in [0, 1), got {dropout}.")
+        (key_channels,) = check_positive("CGFF", key_channels=key_channels)
+        check_probability("CGFF", dropout=dropout)
         self.channels, self.num_heads, self.key_channels = channels, num_heads, key_channels
         self.norm = nn.LayerNorm(channels, device=device, dtype=dtype) if norm else nn.Identity()
 
@@ -91,11 +90,12 @@ class CGFF(nn.Module):
         return f"{self.channels}, num_heads={self.num_heads}" + f", key_channels={self.key_channels}" * narrow
 
     def _heard(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch group channel *space"]:
-        heard = functional.mix_groups(self.dropout(self._affinity(x)), functional.channel_linear(x, self.value.weight))
-        return functional.channel_linear(heard, self.output.weight / sqrt(self.channels))
+        affinity = self.dropout(self._affinity(x)) / sqrt(self.channels)  # the factor, where it costs least
+        return functional.on_channels(
+            self.output, functional.mix_groups(affinity, functional.on_channels(self.value, x))
+        )
 
     def _affinity(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch head group group"]:
-        check_axes("CGFF", x, "batch", "group", "channel")
-        check_size("CGFF", "channels", expected=self.channels, got=x.shape[2])
+        check_features("CGFF", x, "batch", "group", "channel", channel=self.channels)
         descriptors = self.norm(reduce(x, "batch group channel ... -> batch group channel", "mean"))
         return functional.group_affinity(self.query(descriptors), self.key(descriptors), self.num_heads)

@@ -7,11 +7,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtattn import functional
-from mtattn._checks import check_axes, check_positive, check_size
+from mtattn._checks import check_features, check_positive
+from mtattn._state import Constants
 from mtattn.groups import AttributeGroups, check_fitted, check_groups
 
 
-class GroupHeads(nn.Module):
+class GroupHeads(Constants):
     """Turn the features of the groups into outputs, one a column: each group has its own linear layer.
 
     Args:
@@ -44,12 +45,12 @@ class GroupHeads(nn.Module):
         super().__init__()
         check_groups("GroupHeads", groups)
         check_fitted("GroupHeads", groups)
-        check_positive("GroupHeads", channels=channels)
-        self.channels, self.groups = channels, groups
+        (self.channels,) = check_positive("GroupHeads", channels=channels)
+        self.groups = groups
         num_columns = len(groups.columns.attributes)
-        self.weight = nn.Parameter(torch.empty(num_columns, channels, device=device, dtype=dtype))
+        self.weight = nn.Parameter(torch.empty(num_columns, self.channels, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(num_columns, device=device, dtype=dtype))
-        self.register_buffer("group_of", torch.empty(num_columns, device=device, dtype=torch.long), persistent=False)
+        self.register_constant("group_of", groups.columns.group_of, dtype=torch.long, device=device)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -57,13 +58,10 @@ class GroupHeads(nn.Module):
         bound = 1 / sqrt(self.channels)
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
-        self.group_of.copy_(torch.tensor(self.groups.columns.group_of))
 
     def forward(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch column *space"]:
         """Compute the outputs in column order; for features with spatial axes, the map whose mean is the output."""
-        check_axes("GroupHeads", x, "batch", "group", "channel")
-        check_size("GroupHeads", "groups", expected=len(self.groups), got=x.shape[1])
-        check_size("GroupHeads", "channels", expected=self.channels, got=x.shape[2])
+        check_features("GroupHeads", x, "batch", "group", "channel", group=len(self.groups), channel=self.channels)
         return functional.group_logits(x, self.weight, self.bias, self.group_of)
 
     def extra_repr(self) -> str:  # noqa: D102

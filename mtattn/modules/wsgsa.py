@@ -1,6 +1,7 @@
 """WSGSA: one shared module, one channel gate a group."""
 
 from math import sqrt
+from typing import Literal
 
 import torch
 from einops import reduce
@@ -68,10 +69,19 @@ class WSGSA(nn.Module):
     ) -> None:
         super().__init__()
         out_channels = channels if out_channels is None else out_channels
-        sizes = {"channels": channels, "num_groups": num_groups, "reduction": reduction, "out_channels": out_channels}
-        check_positive("WSGSA", **sizes, num_heads=num_heads, key_channels=key_channels)
+        channels, num_groups, reduction, out_channels, num_heads, key_channels = check_positive(
+            "WSGSA",
+            channels=channels,
+            num_groups=num_groups,
+            reduction=reduction,
+            out_channels=out_channels,
+            num_heads=num_heads,
+            key_channels=key_channels,
+        )
         check_divides("WSGSA", divisor="reduction", value=reduction, channels=channels)
         check_divides("WSGSA", divisor="num_heads", value=num_heads, out_channels=out_channels)
+        if not (shared is None or isinstance(shared, nn.Module)):
+            raise TypeError(f"WSGSA: shared is an nn.Module, got {shared!r}; a class has to be called: shared=Class().")
         if shared is None and out_channels != channels:
             raise ValueError(
                 f"WSGSA: without a shared module out_channels equals channels, "
@@ -119,27 +129,35 @@ class WSGSA(nn.Module):
         return self._gates(self._mean(x))
 
     def positions(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch group *new_space"]:
-        """Compute how much each group looks at each position of f(x); averages to 1, all ones without ``spatial``."""
-        shared = self._share(x)
+        """Compute how much each group looks at each position of f(x); averages to 1, all ones without ``spatial``.
+
+        ``shared`` runs for it once more, on a copy of ``x`` and of its own statistics: nothing changes by looking.
+        """
+        check_features("WSGSA", x, "batch", "channel", channel=self.channels)
+        statistics = {name: buffer.clone() for name, buffer in self.shared.named_buffers()}
+        shared = self._checked(torch.func.functional_call(self.shared, statistics, (x.clone(),)))
         positions = self._positions(shared)
         if positions is None:
             return shared.new_ones(shared.shape[0], self.num_groups, *shared.shape[2:])
         return reduce(positions, "batch (group head) ... -> batch group ...", "mean", group=self.num_groups)
 
-    def forward(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch group out *new_space"]:
-        """Compute the features of each group at every position of f(x)."""
-        gates = self.gates(x)  # first: a shared module may work in place
-        shared = self._share(x)
-        return functional.gate(shared, gates, self._positions(shared))
+    def forward(
+        self, x: Float[Tensor, "batch channel *space"], *, pool: Literal["mean"] | None = None
+    ) -> Float[Tensor, "batch group out *new_space"]:
+        """Compute the features of each group at every position of f(x); with ``pool="mean"``, averaged over them."""
+        mean = self._mean(x)
+        gates = self._gates(mean)  # first: a shared module may work in place
+        shared = self._checked(self.shared(x))
+        if pool is None:
+            return functional.gate(shared, gates, self._positions(shared))
+        if type(self.shared) is nn.Identity and shared is x and not self.spatial:
+            return gates * mean.unsqueeze(1)  # the same mean twice, so x is read once
+        return functional.gate_mean(shared, gates, self._positions(shared))
 
     def pooled(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch group out"]:
         """Compute ``self(x)`` averaged over space, exactly, without building it."""
-        mean = self._mean(x)
-        gates = self._gates(mean)
-        if isinstance(self.shared, nn.Identity) and not self.spatial:
-            return gates * mean.unsqueeze(1)  # the same mean twice, so x is read once
-        shared = self._share(x)
-        return functional.gate_mean(shared, gates, self._positions(shared))
+        pooled: Tensor = self(x, pool="mean")  # through __call__, where hooks, pruning and wrappers act
+        return pooled
 
     def extra_repr(self) -> str:  # noqa: D102
         sizes = f"{self.channels}, {self.num_groups}, reduction={self.reduction}, out_channels={self.out_channels}"
@@ -147,16 +165,14 @@ class WSGSA(nn.Module):
         return sizes + where + f", coordinates={self.coordinates}" * bool(self.coordinates)
 
     def _mean(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel"]:
-        check_features("WSGSA", x, self.channels)
+        check_features("WSGSA", x, "batch", "channel", channel=self.channels)
         return reduce(x, "batch channel ... -> batch channel", "mean")
 
     def _gates(self, mean: Float[Tensor, "batch channel"]) -> Float[Tensor, "batch group out"]:
         return functional.channel_gates(mean, self.down_weight, self.down_bias, self.up_weight, self.up_bias)
 
-    def _share(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch out *new_space"]:
-        check_features("WSGSA", x, self.channels)
-        shared: Tensor = self.shared(x)
-        check_features("WSGSA", shared, self.out_channels, "out_channels from its shared module")
+    def _checked(self, shared: Tensor) -> Float[Tensor, "batch out *new_space"]:
+        check_features("WSGSA, its shared module", shared, "batch", "channel", channel=self.out_channels)
         return shared
 
     def _positions(self, shared: Float[Tensor, "batch out *space"]) -> Float[Tensor, "batch query *space"] | None:
