@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mtattn.data.own import read_csv_labels
     from mtattn.data.rows import AttributeRows, read_row
     from mtattn.data.synthetic import SyntheticFaces
+    from mtattn.data.table import TableImages
     from mtattn.data.transforms import image_transform
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "AttributeRows",
     "CelebA",
     "SyntheticFaces",
+    "TableImages",
     "UnreadableImage",
     "find_images",
     "image_transform",
@@ -50,6 +52,7 @@ _MODULE_OF = {
     "CelebA": "celeba",
     "LFWA": "lfwa",
     "SyntheticFaces": "synthetic",
+    "TableImages": "table",
     "UnreadableImage": "images",
     "find_images": "images",
     "image_transform": "transforms",

@@ -77,7 +77,7 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
         self.skipped: tuple[Path, ...] = ()
         self._folder = str(existing_folder(self._owner, "folder", folder, "give the folder that holds the images."))
         columns = [list(attributes).index(attribute) for attribute in self.attributes]
-        self._targets = read_labels(self._owner, labels, attributes, num_images=len(self), zero=zero)[:, columns]
+        self._targets = self._read_targets(labels, attributes, zero)[:, columns]
         self._check_presence(missing)
 
     @property
@@ -118,6 +118,11 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
     @property
     def _owner(self) -> str:
         return type(self).__name__
+
+    def _read_targets(
+        self, labels: Any, attributes: Sequence[str], zero: str | None
+    ) -> Float[Tensor, "image attribute"]:
+        return read_labels(self._owner, labels, attributes, num_images=len(self), zero=zero)
 
     def _select(self, indices: Shaped[np.ndarray, " image"]) -> None:
         self._names, self._targets = self._names[indices], self._targets[torch.from_numpy(indices)]
