@@ -17,6 +17,8 @@ from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 from serving import encoded, red_above_blue, write_model  # noqa: E402
 
+pytestmark = pytest.mark.outside
+
 DOCS = Path(__file__).parents[1] / "docs"
 SITE = os.environ.get("MTATTN_SITE")
 KINDS = {  # each kind of page, and where the first of them is looked for

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.outside
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 

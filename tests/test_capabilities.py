@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.outside
+
 ROOT = Path(__file__).parents[1]
 RESULTS = json.loads((ROOT / "benchmarks/results/capabilities.json").read_text(encoding="utf-8"))
 TRIALS = ("resume exact", "ranks agree", "labels may be missing", "compile", "export", "AMP")

@@ -13,6 +13,8 @@ from PIL import Image
 from mtattn import FARAMTN, AttributeGroups
 from mtattn.cli import COMMANDS, main
 
+pytestmark = pytest.mark.outside
+
 GROUPS = AttributeGroups({"eyes": ["Eyeglasses"], "mouth": ["Smiling", "Big_Lips"]})
 
 

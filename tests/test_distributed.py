@@ -15,6 +15,8 @@ from mtattn.metrics import AttributeMetrics, train_rates
 from mtattn.training import TrainingDiverged, evaluate, processes
 from mtattn.training.distributed import with_synchronized_batch_norm
 
+pytestmark = pytest.mark.outside
+
 several = pytest.mark.parametrize("count", [2, 3])
 
 

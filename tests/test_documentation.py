@@ -27,6 +27,8 @@ from pathlib import Path
 import pytest
 from torch import distributed
 
+pytestmark = pytest.mark.outside
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 GENERATED = ("_build", "_cache", "auto_gallery")

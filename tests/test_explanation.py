@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.outside
+
 DOCS = Path(__file__).parents[1] / "docs"
 PARTS = ["wsgsa", "cgff", "dws", "far-amtn", "attribute-maps"]
 SVG = "{http://www.w3.org/2000/svg}"

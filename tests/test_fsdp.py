@@ -18,6 +18,8 @@ from torch.distributed.tensor import DTensor
 
 from mtattn import FARAMTN, DWSLoss
 
+pytestmark = pytest.mark.outside
+
 
 def new_model():
     torch.manual_seed(0)

@@ -9,6 +9,8 @@ import pytest
 import mtattn
 from mtattn.cli import COMMANDS
 
+pytestmark = pytest.mark.outside
+
 PUBLIC = [
     "AttributeGroups",
     "CGFF",

@@ -24,6 +24,8 @@ from test_training import Squares, run, without_times
 from mtattn.recipes import run_recipe
 from mtattn.training import checkpoints
 
+pytestmark = pytest.mark.outside
+
 KILLS = int(os.environ.get("MTATTN_KILLS", "8"))
 FILE_EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree", "shutil.copyfile"}
 OPTIONS = {"averaging": 0.9, "epochs": 4, "resume": True}

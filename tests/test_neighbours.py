@@ -12,6 +12,8 @@ from torch import distributed, multiprocessing, nn
 from mtattn import AttributeGroups, DWSLoss, DynamicWeighting
 from mtattn.data import CELEBA_GROUPS, AttributeRows, read_row
 
+pytestmark = pytest.mark.outside
+
 EXAMPLES = Path(__file__).parents[1] / "examples/neighbours"
 GROUPS = AttributeGroups({"eyes": ["Eyeglasses"], "mouth": ["Smiling", "Big_Lips"]})
 

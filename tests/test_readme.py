@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytestmark = pytest.mark.outside
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -27,4 +29,5 @@ def test_twenty_lines_are_about_twenty():
 
 def test_it_holds_the_two_commands_that_ci_runs():
     commands = re.findall(r"^pip install -e .*&&.*$", README, re.MULTILINE)
-    assert [command.partition(" && ")[2] for command in commands] == ["python examples/celeba.py --synthetic", "pytest"]
+    main_job, test_job = "python examples/celeba.py --synthetic", "pytest -n auto --dist loadfile"
+    assert [command.partition(" && ")[2] for command in commands] == [main_job, test_job]

@@ -25,6 +25,8 @@ from mtattn.serving import server  # noqa: E402
 from mtattn.serving.pictures import as_input, read_picture  # noqa: E402
 from mtattn.serving.session import Batcher, Session  # noqa: E402
 
+pytestmark = pytest.mark.outside
+
 MUCH, LITTLE = 0.8808, 0.1192  # sigmoid of 2 and -2: all of a colour, none of it
 GREY16 = Image.fromarray(np.full((32, 48), 40_000, dtype=np.uint16))
 PALETTE = red_above_blue().quantize(4)

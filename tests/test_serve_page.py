@@ -12,6 +12,8 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 from serving import encoded, red_above_blue, write_model  # noqa: E402
 
+pytestmark = pytest.mark.outside
+
 MAP = """
 const canvas = document.querySelector("#map");
 return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];

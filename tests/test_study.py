@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+pytestmark = pytest.mark.outside
+
 PROJECT = Path(__file__).parent.parent
 STUDY = PROJECT / "benchmarks" / "study"
 
