@@ -2,13 +2,22 @@
 
 import json
 import os
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_contract import GROUPS, MODELS
+from torch.utils.data import DataLoader, TensorDataset
 
-from mtattn import FARAMTN
+from mtattn import FARAMTN, AttributeGroups, Categorical, Number, Ordinal
+from mtattn.data import image_transform, read_image
 from mtattn.export import export_onnx, quantize_onnx, read_onnx_metadata
+from mtattn.export.metadata import metadata_of
+from mtattn.export.quantization import _as_images, _split
+from mtattn.export.writing import _copy_for_use
 
 onnx = pytest.importorskip("onnx", reason="the extra export is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra export is not installed")
@@ -79,15 +88,114 @@ def test_its_axes_are_named(exported):
 
 def test_it_says_which_attributes_and_images_it_is_for(exported):
     model, file = exported["FARAMTN custom"]
-    expected = {
-        "mtattn_version": model.config["mtattn_version"],
-        "groups": {group: list(attributes) for group, attributes in GROUPS.items()},
-        "image": IMAGE,
+    told = read_onnx_metadata(file)
+    assert told["mtattn_version"] == model.config["mtattn_version"]
+    assert told["groups"] == {group: list(attributes) for group, attributes in GROUPS.items()}
+    assert list(told["groups"]) == list(GROUPS)
+    assert told["image"] == IMAGE
+    assert told["columns"] == list(GROUPS.attributes)
+    assert told["attributes"][1] == {"name": "Narrow_Eyes", "group": "eyes", "kind": "binary", "columns": [1]}
+    assert told["decode"] == {"binary": "sigmoid(logit) is the probability of yes"}
+    meta = onnxruntime.InferenceSession(file).get_modelmeta()
+    assert json.loads(meta.custom_metadata_map["mtattn"]) == told
+    for said in (
+        "column 4: Goatee (binary)",
+        "red, green, blue",
+        "resized to 32 x 40 (height x width)",
+        "[0.4, 0.5, 0.6]",
+    ):
+        assert said in meta.description
+
+
+MIXED = AttributeGroups(
+    {
+        "mouth": ["Smiling", Categorical("expression", ("angry", "happy", "sad"))],
+        "age": [Number("years", unit="years", mean=33, std=20), Ordinal("stage", ("child", "young", "old", "oldest"))],
     }
-    assert read_onnx_metadata(file) == expected
-    assert list(read_onnx_metadata(file)["groups"]) == list(GROUPS)
-    told = onnxruntime.InferenceSession(file).get_modelmeta().custom_metadata_map
-    assert json.loads(told["mtattn"]) == expected
+)
+
+# What somebody writes who has the file and nothing of ours: it reads the metadata and obeys them.
+STRANGER = """
+import json, sys
+import numpy as np, onnxruntime
+from PIL import Image
+
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+told = json.loads(session.get_modelmeta().custom_metadata_map["mtattn"])
+height, width = told["image"]["size"]
+picture = Image.open(sys.argv[2]).convert("RGB").resize((width, height), Image.BILINEAR)
+pixels = (np.asarray(picture, np.float32) / 255 - told["image"]["mean"]) / told["image"]["std"]
+(logits,) = session.run(["logits"], {"images": pixels.transpose(2, 0, 1)[None].astype(np.float32)})
+answers = {}
+for attribute in told["attributes"]:
+    values = logits[0, attribute["columns"]].astype(float)
+    if attribute["kind"] == "binary":
+        answer = 1 / (1 + np.exp(-values[0]))
+    elif attribute["kind"] == "categorical":
+        answer = attribute["classes"][values.argmax()]
+    elif attribute["kind"] == "ordinal":
+        above = np.cumprod(1 / (1 + np.exp(-values)))
+        answer = attribute["levels"][int((above > 0.5).sum())]
+    else:
+        answer = attribute["mean"] + attribute["std"] * values[0]
+    answers[attribute["name"]] = answer
+assert not any(name in sys.modules for name in ("torch", "mtattn", "torchvision"))
+print(json.dumps(answers))
+"""
+
+
+@torch.no_grad()
+def test_somebody_with_the_file_alone_reads_every_kind(tmp_path):
+    model = FARAMTN(torch.nn.Conv2d(3, 16, 4, stride=4), 16, MIXED, fused_channels=8, num_heads=2).eval()
+    for parameter in model.parameters():
+        parameter.add_(0.3 * torch.randn_like(parameter))
+    model.config["image"] = IMAGE
+    export_onnx(model, tmp_path / "model.onnx")
+    told = read_onnx_metadata(tmp_path / "model.onnx")
+    assert AttributeGroups.from_plain(told["groups"]) == MIXED
+    assert told["columns"] == list(MIXED.columns.attributes)
+    assert list(told["decode"]) == ["binary", "categorical", "number", "ordinal"]
+    for seed in range(3):
+        pixels = np.random.default_rng(seed).integers(0, 256, (90, 70, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "picture.png")
+        command = [sys.executable, "-c", STRANGER, tmp_path / "model.onnx", tmp_path / "picture.png"]
+        said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout)
+        images = image_transform(**IMAGE)(read_image(tmp_path / "picture.png"))[None]
+        expected = MIXED.decode(model(images))
+        assert list(said) == list(MIXED.attributes)
+        assert said["Smiling"] == pytest.approx(expected["Smiling"].item(), abs=1e-4)
+        assert said["years"] == pytest.approx(expected["years"].item(), abs=1e-3)
+        assert [said["expression"], said["stage"]] == [expected["expression"][0], expected["stage"][0]]
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ({}, "8 bits, red, green, blue; the whole of it is resized to 32 x 40"),
+        ({"crop": 0.7}, "its middle, 0.7 of the height and 0.7 of the width, is resized to 32 x 40"),
+        ({"crop": [0.7, 1.0]}, "its middle, 0.7 of the height and 1 of the width, is resized"),
+        ({"mean": [0.4], "std": [0.2]}, "8 bits, grey; the whole of it"),
+    ],
+    ids=["whole", "crop", "crop of the height", "grey"],
+)
+def test_the_description_says_how_a_picture_becomes_an_input(image, said):
+    assert said in metadata_of(GROUPS, {**IMAGE, **image})["input"]
+
+
+def test_a_model_is_copied_to_the_cpu_tensor_by_tensor(tmp_path, monkeypatch):
+    """A second model on a GPU that the first one fills would not fit."""
+
+    def refuse(tensor, memo):
+        raise AssertionError("copied where it lies")
+
+    model = build().to(torch.bfloat16)
+    monkeypatch.setattr(torch.nn.Parameter, "__deepcopy__", refuse)
+    monkeypatch.setattr(torch.Tensor, "__deepcopy__", refuse)
+    copied = _copy_for_use(model)
+    assert {tensor.dtype for tensor in copied.parameters()} == {torch.float32}
+    with torch.no_grad():
+        images = torch.randn(2, 3, 32, 40)
+        torch.testing.assert_close(copied(images), model.float()(images))
 
 
 @torch.no_grad()
@@ -205,6 +313,65 @@ class TestInt8:
     def test_needs_images(self, pair, tmp_path):
         with pytest.raises(ValueError, match="quantize_onnx: needs at least one batch of images, got none"):
             quantize_onnx(pair[0], tmp_path / "int8.onnx", [])
+
+
+IMAGES = torch.rand(8, 3, 32, 40)
+BATCHES = {
+    "batches": lambda: IMAGES.split(4),
+    "a loader of images and targets": lambda: DataLoader(TensorDataset(IMAGES, torch.ones(8, 1)), 4),
+    "a generator": lambda: (batch for batch in IMAGES.split(4)),
+    "pairs": lambda: [(batch, None) for batch in IMAGES.split(4)],
+    "one tensor": lambda: IMAGES,
+    "one array": IMAGES.numpy,
+    "arrays": lambda: [batch.numpy() for batch in IMAGES.split(4)],
+    "float64": lambda: [IMAGES.double()],
+    "half precision": lambda: [IMAGES.half()],
+    "bfloat16": lambda: [IMAGES.bfloat16()],
+    "of a computation": lambda: [IMAGES.clone().requires_grad_()],
+}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A file for one size."""
+    file = tmp_path_factory.mktemp("small") / "model.onnx"
+    export_onnx(build(), file, maps=False, dynamic_size=False)
+    return file
+
+
+class TestBatches:
+    @pytest.mark.parametrize("form", BATCHES)
+    def test_images_are_taken_in_any_form(self, form):
+        taken = [_as_images(batch, [0, 3, 32, 40]) for batch in _split(BATCHES[form]())]
+        assert {images.dtype for images in taken} == {np.dtype("float32")}
+        np.testing.assert_allclose(np.concatenate(taken), IMAGES.numpy(), atol=4e-3)
+
+    def test_the_training_loader_scales_as_its_images_do(self, small, tmp_path):
+        for name, form in (("loader", "a loader of images and targets"), ("images", "batches")):
+            quantize_onnx(small, tmp_path / f"{name}.onnx", BATCHES[form]())
+        (loader,), (images,) = (run(tmp_path / f"{name}.onnx", IMAGES) for name in ("loader", "images"))
+        torch.testing.assert_close(loader, images, rtol=0, atol=0)
+
+    @pytest.mark.parametrize(
+        ("batches", "error", "message"),
+        [
+            ([IMAGES[0]], ValueError, r"a batch of images is \(any, 3, 32, 40\) here, got \(3, 32, 40\)"),
+            ([IMAGES[:, :1]], ValueError, r"a batch of images is \(any, 3, 32, 40\) here, got \(8, 1, 32, 40\)"),
+            ([IMAGES.mT], ValueError, r"a batch of images is \(any, 3, 32, 40\) here, got \(8, 3, 40, 32\)"),
+            ([IMAGES[:0]], ValueError, r"a batch of images is \(any, 3, 32, 40\) here, got \(0, 3, 32, 40\)"),
+            ([(255 * IMAGES).byte()], TypeError, "images are normalised floats, .* got torch.uint8; transform them"),
+            ([{"image": IMAGES}], TypeError, "a batch is a tensor or array of images, .* got a dict; take the images"),
+            ([["a.jpg"]], TypeError, "a batch is a tensor or array of images, .* got a str"),
+            ([[]], TypeError, "a batch is a tensor or array of images, .* got a list"),
+            ("folder", TypeError, "batches is a loader or a tensor of images, got a str"),
+            (None, TypeError, "batches is a loader or a tensor of images, got a NoneType"),
+        ],
+        ids=["image", "grey", "turned", "empty", "bytes", "dict", "paths", "empty pair", "folder", "none"],
+    )
+    def test_what_are_no_images_is_refused(self, batches, error, message, small, tmp_path):
+        with pytest.raises(error, match=f"quantize_onnx: {message}"):
+            quantize_onnx(small, tmp_path / "int8.onnx", batches)
+        assert not list(tmp_path.iterdir())
 
 
 class TestMetadata:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtattn.report.files import write_whole
+from mtattn._files import write_whole
 from mtattn.training import processes
 
 SETTINGS_FILE = "settings.json"

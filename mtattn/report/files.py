@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from mtattn._files import write_whole
 from mtattn.groups import AttributeGroups
 from mtattn.report.numbers import Scores, number
 
@@ -39,17 +40,6 @@ def write_metrics(folder: str | os.PathLike[str], metrics: Mapping[str, Any], gr
     text = json.dumps(_without_nan(metrics), indent=2, ensure_ascii=False, allow_nan=False, default=str)
     write_whole(folder / "metrics.json", text + "\n")
     write_whole(folder / "metrics.csv", _as_csv(metrics["test"]["attributes"], groups))
-
-
-def write_whole(file: str | os.PathLike[str], text: str) -> None:
-    """Write a text so that the file holds either what it held before or all of it."""
-    file = Path(file)
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(text, encoding="utf-8", newline="\n")
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _without_nan(value: Any) -> Any:

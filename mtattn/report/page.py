@@ -7,6 +7,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any, SupportsFloat
 
+from mtattn._files import write_whole
 from mtattn.ablation import Ablations
 from mtattn.groups import AttributeGroups
 from mtattn.report import tables
@@ -14,7 +15,6 @@ from mtattn.report.ablation import ablation_sentences, shown_links
 from mtattn.report.cards import face_cards
 from mtattn.report.faces import FaceExample
 from mtattn.report.figures import plot_attribute_bars, plot_links, plot_loss_left, plot_weights
-from mtattn.report.files import write_whole
 from mtattn.report.numbers import percent
 from mtattn.report.sentences import headline
 from mtattn.report.svg import inline_svg
