@@ -1,7 +1,7 @@
 """State that no change of precision or of device spoils."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class Float32State(nn.Module):
     """A module whose state stays in float32 wherever it moves: ``.half()`` must not round a history."""
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         before = dict(self._buffers)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, buffer in before.items():
@@ -39,7 +39,7 @@ class Constants(nn.Module):
         self._constants[name] = torch.tensor(values, dtype=dtype, device="cpu")  # also under torch.device("meta")
         self.register_buffer(name, torch.tensor(values, dtype=dtype, device=device), persistent=False)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         _restore_constants(self)
         return self

@@ -4,7 +4,7 @@ Everything works on scalars taken out of tensors, so autograd gives the gradient
 """
 
 from itertools import product
-from math import exp, nan, prod, sqrt
+from math import exp, log, nan, prod, sqrt
 
 import torch
 
@@ -186,6 +186,41 @@ def group_bce(logits, targets, sizes, pos_weight=None):
         counts.append(count)
         start += size
     return stacked(losses), counts
+
+
+def softplus(x):
+    return torch.log1p(torch.exp(-abs(x))) + (x if x > 0 else 0 * x)
+
+
+def ordinal_loss(outputs, targets):
+    """Mean binary cross-entropy of [y > k] over columns k of (b, k) and the images with y >= k."""
+    terms = []
+    for b, target in enumerate(targets):
+        for k, output in enumerate(outputs[b]):
+            if not target.isnan() and target >= k:
+                terms.append(softplus(-output) if target > k else softplus(output))
+    return sum(terms) / max(len(terms), 1)
+
+
+def categorical_loss(outputs, targets, weight):
+    """Mean of w_y log sum_j exp(o_j - o_y) over the labels, times ln 2 / ln K."""
+    terms = []
+    for b, target in enumerate(targets):
+        if not target.isnan():
+            label = int(target)
+            total = sum(torch.exp(output - outputs[b, label]) for output in outputs[b])
+            terms.append(weight[label] * torch.log(total) * log(2) / log(outputs.shape[1]))
+    return sum(terms) / max(len(terms), 1)
+
+
+def number_loss(outputs, targets, mean, std):
+    """Mean of 1.632 h((y - mean) / std - o), h(d) = d^2 / 2 within 1 and |d| - 1/2 outside."""
+    terms = []
+    for output, target in zip(outputs, targets, strict=True):
+        if not target.isnan():
+            gap = abs((target - mean) / std - output)
+            terms.append(1.6322395020135865 * (gap * gap / 2 if gap < 1 else gap - 0.5))
+    return sum(terms) / max(len(terms), 1)
 
 
 def dws_loss(logits, targets, sizes, weights, pos_weight=None):

@@ -10,9 +10,26 @@ import pytest
 import torch
 from torch import nn
 
-from mtattn import CGFF, FARAMTN, WSGSA, AttributeGroups, DWSLoss, DynamicWeighting, GroupHeads
+from mtattn import (
+    CGFF,
+    FARAMTN,
+    WSGSA,
+    AttributeGroups,
+    Categorical,
+    DWSLoss,
+    DynamicWeighting,
+    GroupHeads,
+    Number,
+    Ordinal,
+)
 
 GROUPS = AttributeGroups({"nose": ["Big_Nose"], "eyes": ["Narrow_Eyes", "Eyeglasses", "Bags"], "chin": ["Goatee"]})
+MIXED = AttributeGroups(
+    {
+        "face": ["Smiling", Categorical("hair", ("none", "short", "middle", "long"))],
+        "age": [Ordinal("stage", ("child", "young", "old")), Number("age", "years", mean=33, std=20)],
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -28,11 +45,13 @@ class Case:
     has_device: bool = True  # takes device= and dtype=
     is_loss: bool = False
     has_norm: bool = False  # batch norm: training differs from evaluation
+    whole_targets: bool = False  # classes and levels are whole numbers
 
     def inputs(self, batch=4, seed=0, **to):
         generator = torch.Generator().manual_seed(seed)
         shapes = self.shapes if isinstance(self.build(), DynamicWeighting) else [(batch, *s[1:]) for s in self.shapes]
-        return [torch.rand(shape, generator=generator).to(**to) for shape in shapes]
+        inputs = [torch.rand(shape, generator=generator).to(**to) for shape in shapes]
+        return [inputs[0], inputs[1].round()] if self.whole_targets else inputs
 
     def grown(self):
         """The module, every parameter away from its start, and in the middle of training if it has a history."""
@@ -81,6 +100,17 @@ CASES = {
         "3, rule='dws', alpha=1.0",
         has_device=False,
         is_loss=True,
+    ),
+    "GroupHeads mixed": Case(
+        lambda **to: GroupHeads(32, MIXED, **to), ((4, 2, 32),), "32, sizes={'face': 5, 'age': 3}"
+    ),
+    "DWSLoss mixed": Case(
+        lambda **to: DWSLoss(MIXED, class_weight={"hair": {"long": 2.0}}, **to),
+        ((4, 8), (4, 4)),
+        "2, rule='dws', alpha=1.0",
+        has_device=False,
+        is_loss=True,
+        whole_targets=True,
     ),
     "FARAMTN custom": Case(
         custom_model, ((4, 3, 32, 32),), "sizes={'nose': 1, 'eyes': 3, 'chin': 1}", has_device=False

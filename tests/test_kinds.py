@@ -2,7 +2,6 @@ import copy
 import json
 import pickle
 import re
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
+from strategies import groups_of_every_kind
 
 from mtattn import AttributeGroups, Categorical, GroupHeads, Number, Ordinal
 from mtattn.groups import check_targets
@@ -19,23 +19,6 @@ AGE = Number("age", unit="years", mean=33, std=20)
 STAGE = Ordinal("age_group", ("child", "young", "middle", "old"))
 MIXED = {"eyes": ["Eyeglasses", "Narrow_Eyes"], "mouth": ["Smiling", EXPRESSION], "age": [AGE, STAGE]}
 NAN = torch.nan
-
-
-@st.composite
-def groups_of_every_kind(draw):
-    kinds = draw(st.lists(st.sampled_from(["binary", "categorical", "ordinal", "number"]), min_size=1, max_size=8))
-    attributes = []
-    for index, kind in enumerate(kinds):
-        choices = tuple(f"{letter}{index}" for letter in "abcdef"[: draw(st.integers(2, 6))])
-        attribute = {
-            "binary": f"binary {index}",
-            "categorical": Categorical(f"class {index}", choices),
-            "ordinal": Ordinal(f"level {index}", choices),
-            "number": Number(f"number {index}", "m", mean=draw(st.floats(-5, 5)), std=draw(st.floats(0.1, 9))),
-        }[kind]
-        attributes.append(attribute)
-    cuts = sorted(draw(st.sets(st.integers(1, len(attributes)), max_size=3)) | {0, len(attributes)})
-    return AttributeGroups({f"g{a}": attributes[a:b] for a, b in pairwise(cuts)})
 
 
 class TestColumns:

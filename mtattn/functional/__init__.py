@@ -12,20 +12,27 @@ from mtattn.functional.attention import (
     on_channels,
     position_weights,
 )
-from mtattn.functional.kinds import level_exceedance
+from mtattn.functional.kinds import (
+    binary_losses,
+    categorical_losses,
+    level_exceedance,
+    number_losses,
+    threshold_targets,
+)
 from mtattn.functional.weighting import (
     LossHistory,
     dwa_weights,
     dws_weights,
     equal_weights,
-    group_bce,
-    group_bce_sums,
     random_weights,
+    sums_of,
     trend_weights,
 )
 
 __all__ = [
     "LossHistory",
+    "binary_losses",
+    "categorical_losses",
     "channel_gates",
     "channel_linear",
     "coordinates",
@@ -35,13 +42,14 @@ __all__ = [
     "gate",
     "gate_mean",
     "group_affinity",
-    "group_bce",
-    "group_bce_sums",
     "group_logits",
     "level_exceedance",
     "mix_groups",
+    "number_losses",
     "on_channels",
     "position_weights",
     "random_weights",
+    "sums_of",
+    "threshold_targets",
     "trend_weights",
 ]

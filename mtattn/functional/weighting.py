@@ -1,57 +1,24 @@
-"""The maths of the losses of groups, and of the rules that weigh them."""
+"""The maths of the rules that weigh the losses of groups."""
 
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 LOSS_FLOOR = 1e-12  # nats; keeps ratios of losses finite and positive
-SURE = 1e4  # a logit whose exp(-logit) is zero in every floating type, and which float16 can hold
 
 
-def group_bce(
-    logits: Float[Tensor, "batch attribute"],
-    targets: Float[Tensor, "batch attribute"],
-    membership: Float[Tensor, "attribute group"],
-    pos_weight: Float[Tensor, " attribute"] | None = None,
-) -> tuple[Float[Tensor, " group"], Float[Tensor, " group"]]:
-    """Compute each group's mean binary cross-entropy in nats, and the number of labels it is the mean of.
-
-    A NaN target is a missing label: whatever stands in its place is never read. A group without labels has loss 0.
+def sums_of(
+    values: Float[Tensor, " attribute"], membership: Bool[Tensor, "attribute group"]
+) -> Float[Tensor, " group"]:
+    """Add up each group's values, always in the same order; one that is infinite or NaN stays in its own group.
 
     Example:
-        >>> targets = torch.tensor([[1.0, 0.0], [1.0, torch.nan]])
-        >>> group_bce(torch.zeros(2, 2), targets, torch.eye(2))  # log 2 each, of two labels and of one
-        (tensor([0.6931, 0.6931]), tensor([2., 1.]))
-        >>> group_bce_sums(torch.zeros(2, 2), targets, torch.eye(2))
-        (tensor([1.3863, 0.6931]), tensor([2., 1.]))
+        >>> sums_of(torch.tensor([1.0, 2.0, torch.inf]), torch.tensor([[1, 0], [1, 0], [0, 1]]).bool())
+        tensor([3., inf])
     """
-    sums, counts = group_bce_sums(logits, targets, membership, pos_weight)
-    return sums / counts.clamp_min(1), counts
-
-
-def group_bce_sums(
-    logits: Float[Tensor, "batch attribute"],
-    targets: Float[Tensor, "batch attribute"],
-    membership: Float[Tensor, "attribute group"],
-    pos_weight: Float[Tensor, " attribute"] | None = None,
-) -> tuple[Float[Tensor, " group"], Float[Tensor, " group"]]:
-    """Compute the sum of each group's binary cross-entropies in nats, and over how many labels; see ``group_bce``."""
-    dtype = torch.promote_types(logits.dtype, torch.float32)
-    missing = targets.isnan()
-    losses = F.binary_cross_entropy_with_logits(
-        logits.masked_fill(missing, SURE).to(dtype),  # a sure and right prediction: loss and gradient are exactly zero
-        targets.masked_fill(missing, 1).to(dtype),
-        reduction="none",
-        pos_weight=None if pos_weight is None else pos_weight.to(dtype),
-    )
-    # a product and a sum, not a matrix product: exact under TF32 and in the same order on every run
-    membership = membership.to(dtype)
-    sums = (losses.sum(0)[:, None] * membership).sum(0)
-    counts = ((~missing).sum(0)[:, None] * membership).sum(0)
-    return sums, counts
+    return torch.where(membership, values[:, None], 0).sum(0)
 
 
 class LossHistory(NamedTuple):

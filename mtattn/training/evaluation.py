@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mtattn._extras import needed_by
-from mtattn.functional import group_bce_sums
+from mtattn.functional import sums_of
+from mtattn.losses import AttributeLosses
 from mtattn.metrics import AttributeMetrics
 from mtattn.training.checks import check_columns
 from mtattn.training.distributed import new_accelerator, own_share
@@ -62,14 +63,20 @@ def measure(
     in_training = [part for part in model.modules() if part.training]  # not always all: parts may be frozen
     model.eval()
     metrics.reset()
-    total = torch.zeros(2, device=accelerator.device)
+    losses = AttributeLosses(metrics.groups, device=accelerator.device)
+    names = metrics.groups.attributes
+    # binary attributes have one sum, as their losses all weigh alike; others one each, to be divided in the end
+    joined = torch.ones(len(names), 1) if metrics.groups.columns is metrics.groups else torch.eye(len(names))
+    joined = joined.bool().to(accelerator.device)
+    total = torch.zeros(3, joined.shape[1], device=accelerator.device)
     for batch in own_images:
         images, targets = send_to_device(batch, accelerator.device, non_blocking=True)
         with accelerator.autocast():
             logits = model(images).float()
         metrics.update(logits, targets)
-        total += torch.cat(group_bce_sums(logits, targets, torch.ones_like(targets[0])[:, None]))
+        total += torch.stack([sums_of(each, joined) for each in losses.attribute_sums(logits, targets)])
     for part in in_training:
         part.training = True
-    loss, num_labels = accelerator.reduce(total).unbind()
-    return {"loss": (loss / num_labels).item(), **metrics.compute()}  # compute() joins the processes, exactly once
+    sums, terms, labels = accelerator.reduce(total)
+    loss = (sums * (labels / terms.clamp_min(1))).sum() / labels.sum()
+    return {"loss": loss.item(), **metrics.compute()}  # compute() joins the processes, exactly once

@@ -1,6 +1,6 @@
-"""Loss weighting that makes tasks converge together: DynamicWeighting for any losses, DWSLoss for attributes."""
+"""DynamicWeighting: weigh any losses so that their tasks converge together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, distributed
 
 from mtattn import functional
-from mtattn._state import Constants, Float32State
+from mtattn._state import Float32State
 from mtattn.functional import LossHistory
-from mtattn.groups import AttributeGroups, check_groups, check_known
+from mtattn.groups import check_known
 
 RuleName = Literal["dws", "equal", "dwa", "trend", "random"]
 Rule = Callable[[LossHistory], Tensor]
@@ -166,109 +166,6 @@ class DynamicWeighting(Float32State):
         self.weights.copy_(torch.where(moves & (raw.sum() > 0), moved, self.weights))
 
 
-class DWSLoss(Constants, Float32State):
-    """Binary cross-entropy over attributes in groups, the groups weighted so that they converge together.
-
-    The total is the sum over groups of (labels in the group / labels) * weight * the group's mean loss. With equal
-    weights this is the plain mean binary cross-entropy. NaN targets are missing labels and count nowhere.
-
-    Args:
-        groups: The attributes of each group; the columns of logits and targets are ``groups.attributes``.
-        rule: How weights follow the losses, see :class:`DynamicWeighting`.
-        alpha: For "dws": how strongly.
-        pos_weight: What a positive label weighs against a negative one: one number an attribute in attribute order,
-            or a mapping from attribute names, where those not named weigh 1. It is part of the groups' losses.
-        seed: For "random": which random weights.
-        device: Device of the state.
-
-    Raises:
-        ValueError: ``pos_weight`` has another number of attributes, names an unknown one or is not positive, or a rule
-            option is wrong.
-
-    Example:
-        >>> groups = AttributeGroups({"eyes": ["Eyeglasses"], "mouth": ["Smiling", "Big_Lips"]})
-        >>> loss = DWSLoss(groups)
-        >>> loss(torch.zeros(4, 3), torch.ones(4, 3))  # log 2: nothing learnt
-        tensor(0.6931)
-        >>> loss.step()  # once an epoch
-        >>> loss.weights
-        tensor([1., 1.])
-
-    Source:
-        dynamic weighting strategy in FAR-AMTN (arXiv 2601.01537); the rule "dws" is mtattn's reading of it.
-    """
-
-    pos_weight: Tensor | None
-    _membership: Tensor
-
-    def __init__(
-        self,
-        groups: AttributeGroups,
-        *,
-        rule: RuleName | Rule = "dws",
-        alpha: float = 1.0,
-        pos_weight: Float[Tensor, " attribute"] | Sequence[float] | Mapping[str, float] | None = None,
-        seed: int = 0,
-        device: torch.device | str | None = None,
-    ) -> None:
-        super().__init__()
-        check_groups("DWSLoss", groups)
-        self.groups = groups
-        self.weighting = DynamicWeighting(len(groups), rule=rule, alpha=alpha, seed=seed, device=device)
-        self.register_buffer("pos_weight", _pos_weight_tensor(pos_weight, groups, device))
-        membership = torch.eye(len(groups), device="cpu")[list(groups.group_of)].tolist()
-        self.register_constant("_membership", membership, dtype=torch.float32, device=device)
-
-    @property
-    def weights(self) -> Float[Tensor, " group"]:
-        """The weight of each group; they average to 1."""
-        return self.weighting.weights
-
-    @property
-    def history(self) -> LossHistory:
-        """Each group's unweighted mean loss in nats over closed periods."""
-        return self.weighting.history
-
-    @property
-    def loss_left(self) -> Float[Tensor, " group"]:
-        """The fraction of each group's first loss that was left in the last closed period."""
-        return self.weighting.loss_left
-
-    def group_losses(
-        self, logits: Float[Tensor, "batch attribute"], targets: Float[Tensor, "batch attribute"]
-    ) -> Float[Tensor, " group"]:
-        """Compute each group's unweighted mean loss in nats; NaN for a group without a label in the batch."""
-        sums, counts = self._group_sums(logits, targets)
-        return (sums / counts.clamp_min(1)).where(counts > 0, torch.nan)
-
-    def forward(
-        self, logits: Float[Tensor, "batch attribute"], targets: Float[Tensor, "batch attribute"]
-    ) -> Float[Tensor, ""]:
-        """Compute the weighted mean loss in nats and, while training, remember the groups' losses.
-
-        Args:
-            logits: Any real numbers.
-            targets: In [0, 1], soft labels included; NaN where the label is missing. Nothing checks this, because it
-                would wait for the device: CelebA's own -1 and 1 have to be turned into 0 and 1 first.
-        """
-        return self.weighting.weighted_mean(*self._group_sums(logits, targets))
-
-    def step(self) -> None:
-        """Close the period and set the next weights; call it once an epoch, or every so many steps."""
-        self.weighting.step()
-
-    def _group_sums(
-        self, logits: Float[Tensor, "batch attribute"], targets: Float[Tensor, "batch attribute"]
-    ) -> tuple[Float[Tensor, " group"], Float[Tensor, " group"]]:
-        num_attributes = len(self.groups.attributes)
-        if logits.ndim != 2 or logits.shape[1] != num_attributes or targets.shape != logits.shape:
-            raise ValueError(
-                f"DWSLoss: logits and targets are (batch, {num_attributes}), one column an attribute, "
-                f"got {tuple(logits.shape)} and {tuple(targets.shape)}."
-            )
-        return functional.group_bce_sums(logits, targets, self._membership, self.pos_weight)
-
-
 def _named_rule(name: str, alpha: float) -> Rule:
     check_known("DynamicWeighting", "rule", [name], get_args(RuleName))
     rules: dict[str, Rule] = {
@@ -277,28 +174,3 @@ def _named_rule(name: str, alpha: float) -> Rule:
         "trend": functional.trend_weights,
     }
     return rules.get(name, functional.equal_weights)
-
-
-def _pos_weight_tensor(
-    pos_weight: Float[Tensor, " attribute"] | Sequence[float] | Mapping[str, float] | None,
-    groups: AttributeGroups,
-    device: torch.device | str | None,
-) -> Float[Tensor, " attribute"] | None:
-    if pos_weight is None:
-        return None
-    if isinstance(pos_weight, Mapping):
-        check_known("DWSLoss", "attribute", pos_weight, groups.attributes)
-        pos_weight = [float(pos_weight.get(name, 1)) for name in groups.attributes]
-    if not isinstance(pos_weight, Tensor):  # on the CPU, where it can be checked, whatever the device is to be
-        device = torch.get_default_device() if device is None else device
-        pos_weight = torch.tensor(pos_weight, dtype=torch.float32, device="cpu")
-    if pos_weight.shape != (len(groups.attributes),):
-        raise ValueError(
-            f"DWSLoss: pos_weight has one number for each of {len(groups.attributes)} attributes, "
-            f"got shape {tuple(pos_weight.shape)}."
-        )
-    if not (pos_weight.isfinite() & (pos_weight > 0)).all():
-        raise ValueError(f"DWSLoss: pos_weight is positive and finite, got {pos_weight.tolist()}.")
-    return pos_weight.to(
-        dtype=torch.float32, device=torch.get_default_device() if device is None else device, copy=True
-    )
