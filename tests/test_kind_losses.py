@@ -261,7 +261,7 @@ def test_a_loss_moved_without_its_values_computes_the_same():
         ),
         pytest.param({"class_weight": {"hair": [1.0, 2.0]}}, "class_weight .* 3 classes of 'hair', got 2", id="width"),
         pytest.param({"class_weight": {"hair": {"long": 0.0}}}, "class_weight is positive and finite", id="zero"),
-        pytest.param({"class_weight": {"hair": [1.0, NAN, 1]}}, "class_weight is positive and finite", id="NaN"),
+        pytest.param({"class_weight": {"hair": [1.0, NAN, 1.0]}}, "class_weight is positive and finite", id="NaN"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(options, message):
