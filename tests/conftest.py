@@ -1,6 +1,8 @@
 """What all tests share. It must not import mtattn: jaxtyping's import hook has to come first."""
 
 import os
+import pickle
+import socket
 
 import pytest
 import torch
@@ -18,6 +20,23 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
+
+
+def forbid(*_, **__):
+    raise AssertionError("this must not be called")
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    monkeypatch.setattr(socket.socket, "connect", forbid)
+    monkeypatch.setattr(socket, "getaddrinfo", forbid)
+
+
+@pytest.fixture
+def no_pickle(monkeypatch):
+    monkeypatch.setattr(torch, "load", forbid)
+    for name in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, name, forbid)
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,11 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from PIL import Image
+from settings import GROUPS, IMAGES, built, perturbed, small
 from test_metrics import make_batch
-from test_models import GROUPS, IMAGES, built, no_network, no_pickle, perturbed, small  # noqa: F401
 from torch import nn
 
-import mtattn.models.saving
+import mtattn.models.loading
 from mtattn import FARAMTN, AttributeGroups
 from mtattn.metrics import AttributeMetrics
 from mtattn.models.card import is_unchanged
@@ -272,8 +272,7 @@ class Hub:
 def hub(tmp_path, monkeypatch):
     hub = Hub(tmp_path / "hub")
     monkeypatch.setattr(huggingface_hub.hub_mixin, "HfApi", hub)
-    monkeypatch.setattr(huggingface_hub.hub_mixin, "hf_hub_download", hub.download)
-    monkeypatch.setattr(mtattn.models.saving, "hf_hub_download", hub.download)
+    monkeypatch.setattr(mtattn.models.loading, "hf_hub_download", hub.download)
     return hub
 
 

@@ -3,7 +3,10 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
+
+_TOLD = 50  # names; timm has some 1,300
 
 
 def check_known(owner: str, kind: str, names: Collection[str], known: Collection[str]) -> None:
@@ -26,7 +29,8 @@ def check_known(owner: str, kind: str, names: Collection[str], known: Collection
     for name in names:
         if name not in known:
             nearest = get_close_matches(str(name), known) or _nearest_ignoring_case(str(name), known)
-            hint = f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else f"there are {', '.join(known)}."
+            some = ", ".join(islice(known, _TOLD)) + f" and {len(known) - _TOLD:,} more" * (len(known) > _TOLD)
+            hint = f"did you mean {' or '.join(map(repr, nearest))}?" if nearest else f"there are {some}."
             raise ValueError(f"{owner}: no {kind} {name!r}; {hint}")
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mtattn._extras import needed_by
 from mtattn.groups import check_known
 from mtattn.models.checkpoints import load_backbone_weights
+from mtattn.models.config import check_backbone_options
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -131,7 +132,7 @@ def build_backbone(
     """
     options = options or {}
     try:
-        json.dumps(options)
+        check_backbone_options("from_timm", json.loads(json.dumps(options)))
     except TypeError as error:
         raise ValueError(f"from_timm: backbone_options are saved as JSON, got {options}: {error}") from error
     model: Any = _create(name, pretrained, options)
@@ -146,10 +147,10 @@ def build_backbone(
         )
     if cut is not None:
         _check_stages(name, drop_stages, _num_stages(model))
-    shared = cut(model, drop_stages) if cut else None
     (height, width), num_colors = _image_size(model, options), options.get("in_chans", 3)
     sides = (height, width) if model.pretrained_cfg.get("fixed_input_size") else (128, 128)  # what is fast enough
     try:
+        shared = cut(model, drop_stages) if cut else None
         trunk = FeatureMap(model, whole=cut is None)
         features = _run(trunk, torch.zeros(1, num_colors, *sides))
     except Exception as error:  # some models have no such map, and say so in many ways
@@ -167,7 +168,12 @@ def _for_each(num_colors: int, numbers: Sequence[float]) -> list[float]:
 def _create(name: str, pretrained: bool, options: Mapping[str, Any]) -> nn.Module:
     with needed_by("FARAMTN.from_timm", extra="recipes"):
         import timm  # noqa: PLC0415
-    if ":" not in name and not timm.is_model(name.partition(".")[0]):
+    if ":" in name:
+        raise ValueError(
+            f"FARAMTN.from_timm: {name!r} names a place to fetch a model from, but a saved model is built again "
+            f"without network; give the name of a timm model and backbone_weights=, or build the trunk yourself."
+        )
+    if not timm.is_model(name.partition(".")[0]):
         check_known("FARAMTN.from_timm", "timm model", [name], timm.list_models())
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
@@ -177,7 +183,10 @@ def _create(name: str, pretrained: bool, options: Mapping[str, Any]) -> nn.Modul
         if "pretrained tag" in str(error):
             raise ValueError(f"FARAMTN.from_timm: {error}") from error
         if not pretrained:
-            raise
+            told = f"{name!r} with backbone_options={dict(options)}"
+            raise ValueError(
+                f"FARAMTN.from_timm: timm cannot build {told} ({type(error).__name__}: {error})."
+            ) from error
         raise OSError(
             f"FARAMTN.from_timm: the pretrained weights of {name!r} could not be fetched ({error}). "
             f"Without network give a local checkpoint with backbone_weights=."

@@ -3,26 +3,22 @@
 from collections.abc import Mapping
 from math import gcd
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
-import torch
-from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtattn import functional
-from mtattn._checks import check_positive
+from mtattn._checks import check_positive, check_size
 from mtattn._version import installed_version
 from mtattn.groups import AttributeGroups, check_groups
-from mtattn.models import saving
 from mtattn.models.backbones import FreshBottleneck, build_backbone
-from mtattn.models.card import model_card
 from mtattn.models.parameters import sort_parameters
+from mtattn.models.pretrained import Pretrained
 from mtattn.modules import CGFF, WSGSA, GroupHeads
 
 
-class FARAMTN(nn.Module, PyTorchModelHubMixin):
+class FARAMTN(Pretrained):
     """The multi-task attribute network FAR-AMTN: images in, one logit an attribute out.
 
     ``trunk -> WSGSA (pooled) -> linear projection -> CGFF -> group heads``. After the shared module everything is
@@ -34,6 +30,9 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         groups: The attributes of each group; logits come in the order of ``groups.attributes``.
         shared: The module f, shared by all groups, from the trunk's map to (b, out_channels, h, w). None: the identity.
         out_channels: Channels that ``shared`` returns; None means as many as it gets.
+        heads: Heads of your own, from the features of the groups (b, g, c) to (b, column), in place of
+            :class:`GroupHeads`. Attribute maps need linear ones that take maps (b, g, c, h, w) as well and say so by an
+            attribute ``linear = True``.
         reduction: The gates' hidden layer has ``channels / reduction`` units.
         fused_channels: Channels of each group in CGFF and heads; where f has more, a linear layer brings them down.
         num_heads: Attention heads of CGFF, and queries with which a group looks; of these fewer where ``out_channels``
@@ -73,6 +72,7 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         *,
         shared: nn.Module | None = None,
         out_channels: int | None = None,
+        heads: nn.Module | None = None,
         reduction: int = 16,
         fused_channels: int = 512,
         num_heads: int = 8,
@@ -83,12 +83,22 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
     ) -> None:
         super().__init__()
         check_groups("FARAMTN", groups)
-        check_positive("FARAMTN", fused_channels=fused_channels)
         out_channels = channels if out_channels is None else out_channels
+        sizes = {
+            "channels": channels,
+            "out_channels": out_channels,
+            "fused_channels": fused_channels,
+            "num_heads": num_heads,
+            "reduction": reduction,
+            "key_channels": key_channels,
+        }
+        check_positive("FARAMTN", **sizes)
+        # plain numbers, because numpy's go into no JSON and its small ones overflow
+        channels, out_channels, fused_channels, num_heads, reduction, key_channels = map(int, sizes.values())
         self.groups, self.trunk = groups, trunk
-        self._frozen = False
-        gating: dict[str, Any] = {"reduction": reduction, "spatial": spatial, "key_channels": key_channels}
-        looks = gcd(max(num_heads, 1), out_channels)
+        self._frozen: frozenset[str] | None = None  # the names of what freeze() froze
+        gating: dict[str, Any] = {"reduction": reduction, "spatial": bool(spatial), "key_channels": key_channels}
+        looks = gcd(num_heads, out_channels)
         self.wsgsa = WSGSA(
             channels,
             len(groups),
@@ -103,21 +113,23 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         if self.projection is not None:
             nn.init.orthogonal_(self.projection.weight)  # keeps the scale of what it carries
         fused = min(out_channels, fused_channels)
-        head_keys = max(key_channels // max(num_heads, 1), 1) if key_channels < fused else None
+        head_keys = max(key_channels // num_heads, 1) if key_channels < fused else None
         self.cgff = CGFF(fused, num_heads=num_heads, key_channels=head_keys, norm=False, dropout=dropout)
-        self.heads = GroupHeads(fused, groups)
+        self.heads = GroupHeads(fused, groups) if heads is None else heads
         self.config: dict[str, Any] = {
             "mtattn_version": installed_version(),
-            "groups": {name: list(attributes) for name, attributes in groups.items()},
+            "groups": groups.to_plain(),
             "channels": channels,
             "out_channels": out_channels,
             "fused_channels": fused_channels,
             "num_heads": num_heads,
-            "dropout": dropout,
-            "coordinates": spatial and coordinates,
+            "dropout": float(dropout),
+            "coordinates": bool(spatial and coordinates),
             "own_shared": shared is not None,
             **gating,
         }
+        if heads is not None:
+            self.config["own_heads"] = True
 
     @classmethod
     def from_timm(
@@ -179,8 +191,7 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
 
     def forward(self, images: Float[Tensor, "batch color height width"]) -> Float[Tensor, "batch attribute"]:
         """Compute the logits in attribute order."""
-        logits: Tensor = self.heads(self.forward_features(images))
-        return logits
+        return self._read(self.forward_features(images))
 
     def forward_features(
         self, images: Float[Tensor, "batch color height width"]
@@ -190,9 +201,17 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         return features
 
     def attribute_maps(self, images: Float[Tensor, "batch color height width"]) -> Float[Tensor, "batch attribute h w"]:
-        """Compute where each logit comes from: maps in logits, whose mean over the image is the prediction, exactly."""
-        maps: Tensor = self.heads(self.cgff(self._project(self.wsgsa(self.trunk(images)))))
-        return maps
+        """Compute where each logit comes from: maps in logits, whose mean over the image is the prediction, exactly.
+
+        Raises:
+            ValueError: The model has heads of its own that are not linear.
+        """
+        if not (isinstance(self.heads, GroupHeads) or getattr(self.heads, "linear", False)):
+            raise ValueError(
+                f"FARAMTN.attribute_maps: only linear heads have maps whose mean is the prediction, got heads of your "
+                f"own, {type(self.heads).__name__}; where these are linear and take maps, say so: heads.linear = True."
+            )
+        return self._read(self.cgff(self._project(self.wsgsa(self.trunk(images)))))
 
     def affinity(self, images: Float[Tensor, "batch color height width"]) -> Float[Tensor, "batch group group"]:
         """Compute how much each group (row) listens to each group (column); rows sum to 1."""
@@ -202,22 +221,35 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         scaled = 2 * grouped  # gates start near one half
         return scaled if self.projection is None else functional.on_channels(self.projection, scaled)
 
+    def _read(self, features: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch column *space"]:
+        outputs: Tensor = self.heads(features)
+        check_size(
+            "FARAMTN", "columns from its heads", expected=len(self.groups.columns.attributes), got=outputs.shape[1]
+        )
+        return outputs
+
     def freeze(self) -> "FARAMTN":
-        """Stop training the trunk: no gradients, and its batch norms keep their statistics even in ``train()``."""
+        """Stop training the trunk: no gradients, and its batch norms keep their statistics even in ``train()``.
+
+        That is a choice of one training run: neither a state dict nor a saved model remembers it.
+        """
+        trained = {name for name, parameter in self.trunk.named_parameters() if parameter.requires_grad}
+        self._frozen = (self._frozen or frozenset()) | trained
         self.trunk.requires_grad_(False)
-        self._frozen = True
         return self.train(self.training)
 
     def unfreeze(self) -> "FARAMTN":
-        """Train the trunk again."""
-        self.trunk.requires_grad_(True)
-        self._frozen = False
+        """Train again what :meth:`freeze` froze; a parameter that you froze yourself stays as it was."""
+        for name, parameter in self.trunk.named_parameters():
+            if name in (self._frozen or ()):
+                parameter.requires_grad_(True)
+        self._frozen = None
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> "FARAMTN":
         """Set training or evaluation mode; a frozen trunk stays in evaluation mode."""
         super().train(mode)
-        if self._frozen:
+        if self._frozen is not None:
             self.trunk.eval()
         return self
 
@@ -247,50 +279,3 @@ class FARAMTN(nn.Module, PyTorchModelHubMixin):
         new_shared = self.config["own_shared"] or isinstance(self.wsgsa.shared, FreshBottleneck)
         trunk = ["trunk."] if new_shared else ["trunk.", "wsgsa.shared."]
         return sort_parameters(self, trunk, learning_rate, trunk_factor * learning_rate, weight_decay)
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **options: Any) -> "FARAMTN":
-        """Load a model from a folder that ``save_pretrained`` wrote, or from a Hugging Face Hub repository.
-
-        The backbone is built anew from its name and gets its weights from the folder: nothing is fetched for it and
-        nothing is unpickled. The model comes in evaluation mode.
-
-        Args:
-            pretrained_model_name_or_path: The folder, or the name of a repository on the hub.
-            **options: ``trunk`` and ``shared`` of a model not made by :meth:`from_timm`, and huggingface_hub's.
-
-        Raises:
-            FileNotFoundError: There is no such folder, or it lacks a file.
-            ValueError: Config and weights disagree, a file is damaged, or the config lacks the backbone.
-        """
-        place = saving.checked_place(pretrained_model_name_or_path, options)
-        model: FARAMTN = super().from_pretrained(place, **options)
-        return model
-
-    @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        config: dict[str, Any] | None = None,
-        map_location: str | torch.device = "cpu",
-        **options: Any,
-    ) -> "FARAMTN":
-        weights = saving.weights_file(model_id, options)
-        config = saving.checked_config(config, model_id)
-        try:
-            model: FARAMTN = saving.rebuilt(cls, config, **options)
-        except (KeyError, AttributeError) as error:
-            raise ValueError(
-                f"FARAMTN.from_pretrained: {saving.CONFIG_FILE} of {model_id} is damaged ({error})."
-            ) from error
-        model.config |= {key: value for key, value in config.items() if key not in options}
-        saving.load_exactly(model, weights, map_location, model.config)
-        return model.to(map_location).eval()
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        saving.save(self, save_directory, self.config)
-
-    def generate_model_card(self, **options: Any) -> ModelCard:
-        """Write the card beside saved weights: ``run`` is what ``metrics.json`` holds, ``title`` what the model is."""
-        return model_card(self.config, **options)

@@ -1,0 +1,155 @@
+"""What a saved config may say: a table of every option, checked before anything is built."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from mtattn.groups import AttributeGroups
+
+MOST = 2**16  # of channels, heads, pixels: more than any model has, and few enough to be counted in memory
+
+
+class Rule(NamedTuple):
+    """What a value may be: whether one is so, and how this is said."""
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+def _whole(least: int, most: int = MOST) -> Rule:
+    return Rule(lambda value: type(value) is int and least <= value <= most, f"a whole number from {least} to {most}")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _are(rule: Rule, length: int | None = None) -> Callable[[Any], bool]:
+    return lambda value: (
+        isinstance(value, list) and len(value) == (length or len(value)) and all(map(rule.holds, value))
+    )
+
+
+_SIZE = _whole(1)
+_CLAIM = Rule(lambda value: type(value) is bool, "true or false")
+_TEXT = Rule(lambda value: isinstance(value, str), "a text")
+_OBJECT = Rule(lambda value: isinstance(value, dict), "an object")
+_NUMBERS = Rule(_are(Rule(_is_number, "a number")), "a list of numbers")
+
+OPTIONS: dict[str, Rule] = {  # of the constructor
+    "channels": _SIZE,
+    "out_channels": _SIZE,
+    "reduction": _SIZE,
+    "fused_channels": _SIZE,
+    "num_heads": _SIZE,
+    "dropout": Rule(lambda value: _is_number(value) and 0 <= value < 1, "a number in [0, 1)"),
+    "spatial": _CLAIM,
+    "key_channels": _SIZE,
+    "coordinates": _CLAIM,
+}
+_REST = {
+    "groups": _OBJECT,
+    "own_shared": _CLAIM,
+    "own_heads": _CLAIM,
+    "backbone": _OBJECT,
+    "image": _OBJECT,
+    "mtattn_version": _TEXT,
+}
+_PARTS = {"groups", "channels", "out_channels", "coordinates", "own_shared"}  # what a config cannot do without
+_BACKBONE = {
+    "name": Rule(lambda value: isinstance(value, str) and re.fullmatch(r"\w[\w.-]*", value) is not None,
+                 "the name of a timm model, without a place to fetch it from"),
+    "options": _OBJECT,
+    "drop_stages": _whole(0, 1000),
+}  # fmt: skip
+_IMAGE = {
+    "size": Rule(_are(_SIZE, 2), "a list of height and width in pixels"),
+    "mean": _NUMBERS,
+    "std": _NUMBERS,
+}
+_SIMPLE = Rule(
+    lambda value: (
+        value is None
+        or type(value) is bool
+        or (_is_number(value) and abs(value) <= MOST)
+        or (isinstance(value, str) and re.fullmatch(r"\w*", value) is not None)
+    ),
+    "",
+)
+_BACKBONE_OPTION = Rule(
+    lambda value: _SIMPLE.holds(value) or (_are(_SIMPLE)(value) and len(value) <= 64),
+    f"a word, a number up to {MOST}, true, false, null, or a list of these",
+)
+# What decides the form of a timm model. Its other arguments read files, reach the network or change what it returns:
+# checkpoint_path, pretrained*, cache_dir, features_only, num_classes, scriptable ...
+# fmt: off
+_BACKBONE_OPTIONS = {
+    "img_size", "in_chans", "patch_size", "window_size", "dynamic_img_size", "dynamic_img_pad", "strict_img_size",
+    "always_partition", "drop_rate", "drop_path_rate", "drop_block_rate", "pos_drop_rate", "patch_drop_rate",
+    "proj_drop_rate", "attn_drop_rate", "output_stride", "stem_width", "stem_type", "stem_size", "avg_down",
+    "replace_stem_pool", "cardinality", "base_width", "width", "groups", "layers", "channels", "depth", "depths",
+    "dims", "embed_dim", "num_heads", "mlp_ratio", "class_token", "reg_tokens", "no_embed_class", "pos_embed",
+    "qkv_bias", "qk_norm", "init_values", "kernel_sizes", "patch_norm", "stem_chs", "fix_stem", "se_from_exp",
+    "pad_type", "act_layer", "norm_layer", "aa_layer", "se_layer", "block_size", "zero_init_last", "global_pool",
+    "fc_norm", "pre_norm", "final_norm",
+}
+# fmt: on
+
+
+def check_config(config: Any, place: object) -> AttributeGroups:
+    """Refuse what is not the config of a FARAMTN, and return the groups of one that is.
+
+    Args:
+        config: What was read.
+        place: Where it was read.
+
+    Raises:
+        ValueError: A part is missing, or is not what it has to be.
+    """
+    if not (isinstance(config, dict) and config.keys() >= _PARTS and isinstance(config["groups"], dict)):
+        raise ValueError(
+            f"FARAMTN.from_pretrained: the config of a FARAMTN has {', '.join(sorted(_PARTS))}; "
+            f"that of {place} is something else, or of an earlier mtattn."
+        )
+    owner = f"FARAMTN.from_pretrained: the config of {place} is damaged"
+    _check(owner, config, OPTIONS | _REST)
+    if "backbone" in config:
+        _check(owner, config["backbone"], _BACKBONE, within="backbone.", complete=True)
+        check_backbone_options(owner, config["backbone"]["options"])
+    _check(owner, config.get("image", {}), _IMAGE, within="image.")
+    try:
+        return AttributeGroups.from_plain(config["groups"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{owner}: {error}") from error
+
+
+def check_backbone_options(owner: str, options: Mapping[str, Any]) -> None:
+    """Refuse options of a backbone that cannot be saved, or do more than decide its form.
+
+    Raises:
+        ValueError: An option is not on the list, or no plain value.
+    """
+    for name, value in options.items():
+        if name not in _BACKBONE_OPTIONS:
+            raise ValueError(
+                f"{owner}: {name!r} is not on the list of backbone_options, which decide the form of the backbone and "
+                f"nothing else; build one that needs it yourself, and pass it as the trunk."
+            )
+        if not _BACKBONE_OPTION.holds(value):
+            raise ValueError(f"{owner}: backbone_options are saved as JSON: {_told(name, _BACKBONE_OPTION, value)}")
+
+
+def _check(
+    owner: str, found: Mapping[str, Any], rules: Mapping[str, Rule], *, within: str = "", complete: bool = False
+) -> None:
+    for name, rule in rules.items():
+        if complete and name not in found:
+            raise ValueError(f"{owner}: {within}{name} is {rule.words}, got nothing.")
+        if name in found and not rule.holds(found[name]):
+            raise ValueError(f"{owner}: {_told(within + name, rule, found[name])}")
+
+
+def _told(name: str, rule: Rule, value: Any) -> str:
+    told = repr(value)
+    return f"{name} is {rule.words}, got {told if len(told) <= 80 else told[:80] + '...'}."
