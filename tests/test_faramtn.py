@@ -229,5 +229,5 @@ class TestHeadsOfOnesOwn:
         torch.testing.assert_close(model.attribute_maps(IMAGES).mean((-2, -1)), model(IMAGES))
 
     def test_with_another_number_of_columns_are_refused(self):
-        with pytest.raises(ValueError, match="FARAMTN: expects 5 columns from its heads, got 4"):
+        with pytest.raises(ValueError, match="The heads of FARAMTN: expects 5 columns, got 4"):
             small(heads=Alike(16, 4))(IMAGES)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtattn import functional
-from mtattn._checks import check_positive, check_size
+from mtattn._checks import check_positive
 from mtattn._version import installed_version
 from mtattn.groups import AttributeGroups, check_groups
 from mtattn.models.backbones import FreshBottleneck, build_backbone
@@ -84,17 +84,15 @@ class FARAMTN(Pretrained):
         super().__init__()
         check_groups("FARAMTN", groups)
         out_channels = channels if out_channels is None else out_channels
-        sizes = {
-            "channels": channels,
-            "out_channels": out_channels,
-            "fused_channels": fused_channels,
-            "num_heads": num_heads,
-            "reduction": reduction,
-            "key_channels": key_channels,
-        }
-        check_positive("FARAMTN", **sizes)
-        # plain numbers, because numpy's go into no JSON and its small ones overflow
-        channels, out_channels, fused_channels, num_heads, reduction, key_channels = map(int, sizes.values())
+        channels, out_channels, fused_channels, num_heads, reduction, key_channels = check_positive(
+            "FARAMTN",
+            channels=channels,
+            out_channels=out_channels,
+            fused_channels=fused_channels,
+            num_heads=num_heads,
+            reduction=reduction,
+            key_channels=key_channels,
+        )
         self.groups, self.trunk = groups, trunk
         self._frozen: frozenset[str] | None = None  # the names of what freeze() froze
         gating: dict[str, Any] = {"reduction": reduction, "spatial": bool(spatial), "key_channels": key_channels}
