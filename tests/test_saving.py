@@ -293,7 +293,7 @@ class TestSaving:
         if hasattr(FARAMTN.__init__, "__wrapped__"):
             pytest.skip("beartype takes an annotation at its word")
         sizes = {"reduction": np.int64(4), "fused_channels": np.uint8(8), "num_heads": np.int32(4)}
-        rest = {"dropout": np.float32(0.25), "spatial": np.bool_(True), "key_channels": np.uint8(64)}
+        rest = {"dropout": np.float64(0.25), "spatial": np.bool_(True), "key_channels": np.uint8(64)}
         model = FARAMTN(small().trunk, np.int64(16), GROUPS, **sizes, **rest)
         model.save_pretrained(tmp_path)
         config = json.loads((tmp_path / "config.json").read_text())

@@ -221,9 +221,7 @@ class FARAMTN(Pretrained):
 
     def _read(self, features: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch column *space"]:
         outputs: Tensor = self.heads(features)
-        check_size(
-            "FARAMTN", "columns from its heads", expected=len(self.groups.columns.attributes), got=outputs.shape[1]
-        )
+        check_features("The heads of FARAMTN", outputs, "batch", "column", column=len(self.groups.columns.attributes))
         return outputs
 
     def freeze(self) -> "FARAMTN":
