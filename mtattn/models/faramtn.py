@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtattn import functional
-from mtattn._checks import check_positive
+from mtattn._checks import check_features, check_positive
 from mtattn._version import installed_version
 from mtattn.groups import AttributeGroups, check_groups
 from mtattn.models.backbones import FreshBottleneck, build_backbone
