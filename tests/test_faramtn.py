@@ -9,7 +9,7 @@ from settings import EIGHT, GROUPS, IMAGES, built, perturbed, small
 from test_modules import assert_same_with_gradients
 from torch import nn
 
-from mtattn import FARAMTN
+from mtattn import FARAMTN, functional
 
 
 def forbid(*_, **__):
@@ -82,7 +82,7 @@ class TestTheModel:
 
     def test_the_dense_features_are_never_built_in_forward(self, monkeypatch):
         model = small()
-        monkeypatch.setattr(type(model.wsgsa), "forward", forbid)
+        monkeypatch.setattr(functional, "gate", forbid)
         assert model(IMAGES).shape == (2, 5)
 
     @pytest.mark.parametrize(
