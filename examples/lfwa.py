@@ -109,6 +109,7 @@ def main(options: Namespace) -> None:
         batch_size=options.batch_size,
         accumulate=options.accumulate,
         averaging=options.averaging,
+        select_by=options.select_by,
         mixed_precision=options.mixed_precision,
         compile=options.compile,
         sync_batch_norm=options.sync_batch_norm,

@@ -230,6 +230,18 @@ def test_a_run_of_two_processes_resumes_in_two_only(place, tmp_path):
     assert "was begun with num_processes=2, got 1; a run resumes with the settings it was begun with" in said
 
 
+def test_the_output_says_which_epoch_is_kept_and_by_what(faces, tmp_path, capsys):
+    options = [option for option in SMALL if "epochs" not in option]
+    chosen = ["--epochs=2", "--select-by=mean_average_precision"]
+    run("celeba", "--root", faces, "--output", tmp_path / "run", *options, *chosen)
+    said = capsys.readouterr().out
+    kept, score = re.search(r"^kept: epoch (\d) of 2, whose mean_average_precision .* \((\S+)\)$", said, re.M).groups()
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["settings"]["select_by"] == "mean_average_precision"
+    assert float(score) == pytest.approx(metrics["valid"]["mean_average_precision"], abs=1e-4)
+    assert kept in {"1", "2"}
+
+
 def test_less_memory_by_accumulating_and_recomputing_trains_too(faces, tmp_path):
     arguments = ["--root", faces, "--output", tmp_path / "run", *SMALL, "--batch-size=4", "--accumulate=4"]
     run("celeba", *arguments, "--grad-checkpointing", "--mixed-precision=bf16")

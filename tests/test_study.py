@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ class TestRuns:
         pytest.importorskip("scipy", reason="the study needs the extra bench")
         run = study("run")
         path = tmp_path / "runs.jsonl"
-        record = {"row": "linear", "seed": 0, "split": "test", "learning_rate": 0.1, "weight_decay": 0.0}
+        record = {"row": "linear", "seed": 0, "split": "test", "learning_rate": 0.1, "weight_decay": 0.0, "epochs": 1}
         path.write_text(json.dumps(record) + "\n" + '{"row": "wsg')
         runs = run.Runs(path)
         assert runs.done == [record]
@@ -87,7 +88,7 @@ class TestRuns:
             for job in jobs:
                 assert runs.lacks(job)
                 record = {"row": job.row, "seed": job.seed, "split": job.split, "accuracy": score(job)}
-                chosen = {"learning_rate": job.settings.learning_rate, "weight_decay": job.settings.weight_decay}
+                chosen = asdict(job.settings)
                 runs.add(record | chosen | {"balanced_accuracy": 0.0})
 
         def score(job):
@@ -165,6 +166,37 @@ class TestTraining:
             for run in own:
                 expected = plan.trunk_rate or run["learning_rate"]
                 assert math.isclose(run["learning_rate"] * run["trunk_factor"], expected)
+
+    def test_each_head_climbs_a_step_with_the_settings_that_its_search_found(self, study, monkeypatch, tmp_path):
+        pytest.importorskip("torchjd", reason="the study needs the extra bench")
+        pytest.importorskip("scipy", reason="the study needs the extra bench")
+        ladder, features = study("ladder"), self.features(study)
+        for split in ("valid", "test"):  # the second view of an image is its mirror image
+            features.inputs[split] = np.concatenate([features.inputs[split], features.inputs[split][..., ::-1]], 1)
+        monkeypatch.setattr(ladder, "load", lambda _: features)
+        step = ladder.Step("long", "longer", width=32, epochs=(1, 2))
+        monkeypatch.setattr(ladder, "STEPS", (step,))
+        results = tmp_path / "runs.jsonl"
+        for _ in range(2):  # the second time nothing is left to do
+            ladder.main(["--root", ".", "--seeds", "2", "--results", str(results)])
+        runs = [json.loads(line) for line in results.read_text().splitlines()]
+        for head in ("linear", "faramtn"):
+            own = [run for run in runs if run["row"] == f"long, {head}"]
+            searched, finals = (
+                [(r["learning_rate"], r["epochs"]) for r in own if r["split"] == s] for s in ("valid", "test")
+            )
+            assert searched == [(rate, epochs) for epochs in (1, 2) for rate in ladder.LEARNING_RATES]
+            best = max(own[: len(searched)], key=lambda run: run["accuracy"] + run["balanced_accuracy"])
+            assert finals == [(best["learning_rate"], best["epochs"])] * 2
+            asks_where = head != "linear"  # a mean over positions is the same in a mirror
+            assert any(run["mirrored"]["accuracy"] != run["accuracy"] for run in own) == asks_where
+        monkeypatch.setattr(study("ladder_page"), "STEPS", (step,))
+        lines = list(study("ladder_page").ladder(study("results").Results.read(results)))
+        (line,) = [line for line in lines if line.startswith("| longer |")]
+        finals = [run for run in runs if run["split"] == "test"]
+        rows = [[run["accuracy"] for run in finals if run["row"] == f"long, {head}"] for head in ladder.HEADS]
+        means = [f"{100 * np.mean(row):.2f}" for row in rows]
+        assert [cell.split(" / ")[0].strip() for cell in line.split("|")[2:4]] == means
 
     def test_only_the_trunk_computes_in_half_precision(self, study):
         pytest.importorskip("torchjd", reason="the study needs the extra bench")

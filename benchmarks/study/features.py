@@ -40,6 +40,8 @@ class Source:
     augment: Augmentation = "light"
     mixed: bool = False  # whether the trunk computes in bfloat16
     mirrored: bool = False  # a second view of all that is not trained on: the image as a mirror shows it
+    views: int = NUM_VIEWS
+    splits: tuple[str, ...] = SPLITS
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ def load(source: Source) -> Features:
         compute(source, folder)
     return Features(
         tuple(json.loads((folder / "done.json").read_text(encoding="utf-8"))),
-        {split: np.load(folder / f"{split}-inputs.npy", mmap_mode="r") for split in SPLITS},
-        {split: np.load(folder / f"{split}-labels.npy") for split in SPLITS},
+        {split: np.load(folder / f"{split}-inputs.npy", mmap_mode="r") for split in source.splits},
+        {split: np.load(folder / f"{split}-labels.npy") for split in source.splits},
     )
 
 
@@ -85,7 +87,8 @@ def _name(source: Source) -> str:
     """Name the folder of a source by all that decides what lies in it; what is as it comes is left out."""
     trunk = f"{source.backbone}-{source.weights.stem if source.weights else 'random'}"
     parts = [source.data, "images" if source.images else trunk, str(source.size)]
-    changed = ("crop", "drop_stages", "augment", "mixed", "mirrored")
+    changed = ("crop", "drop_stages", "augment", "mixed", "mirrored", "views")
+    parts += [] if source.splits == SPLITS else ["-".join(source.splits)]
     parts += [f"{key}-{getattr(source, key)}" for key in changed if getattr(source, key) != getattr(Source, key)]
     return "-".join(parts)
 
@@ -96,8 +99,8 @@ def compute(source: Source, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     trunk, image = trunk_of(source)
     attributes: tuple[str, ...] = ()
-    for split in SPLITS:
-        views = NUM_VIEWS if split == "train" else 1 + source.mirrored
+    for split in source.splits:
+        views = source.views if split == "train" else 1 + source.mirrored
         parts = [_one_view(source, split, view, trunk, image) for view in range(views)]
         attributes = parts[0][2]
         np.save(folder / f"{split}-inputs.npy", np.stack([inputs for inputs, _, _ in parts], 1))

@@ -27,7 +27,7 @@ class Runs:
 
     def lacks(self, job: Any) -> bool:
         """Tell whether the job is still to do."""
-        fields = ("row", "seed", "split", "learning_rate", "weight_decay")
+        fields = ("row", "seed", "split", "learning_rate", "weight_decay", "epochs")
         return job.key not in {tuple(record[name] for name in fields) for record in self.done}
 
     def leading(self, row: str) -> list[tuple[float, float]]:

@@ -21,20 +21,20 @@ WIDTH = 256
 Shape = tuple[int, int]  # channels, and positions a side
 
 
-def convolution(channels: int, branches: int = 1) -> nn.Module:
+def convolution(channels: int, branches: int = 1, width: int = WIDTH) -> nn.Module:
     """Build f, or a convolution of its own for each of several branches, side by side in the channels."""
     return nn.Sequential(
-        nn.Conv2d(channels, WIDTH * branches, 1, bias=False), nn.BatchNorm2d(WIDTH * branches), nn.ReLU()
+        nn.Conv2d(channels, width * branches, 1, bias=False), nn.BatchNorm2d(width * branches), nn.ReLU()
     )
 
 
 class Linear(nn.Module):
     """One linear layer for all attributes on pooled features: the baseline that is hardest to beat."""
 
-    def __init__(self, shape: Shape, groups: AttributeGroups) -> None:
+    def __init__(self, shape: Shape, groups: AttributeGroups, *, width: int = WIDTH) -> None:
         super().__init__()
         channels, _ = shape
-        self.shared, self.linear = convolution(channels), nn.Linear(WIDTH, len(groups.attributes))
+        self.shared, self.linear = convolution(channels, width=width), nn.Linear(width, len(groups.attributes))
 
     def forward(self, maps: Tensor) -> Tensor:
         logits: Tensor = self.linear(self.shared(maps).mean((2, 3)))
@@ -184,11 +184,13 @@ def faramtn(
     wsgsa: str = "",
     queries: int = 8,
     coordinates: bool = True,
+    width: int = WIDTH,
     **options: Any,
 ) -> nn.Module:
     """Build FARAMTN on the map, with parts left out or replaced."""
     channels, _ = shape
-    common: dict[str, Any] = {"shared": convolution(channels), "out_channels": WIDTH, "spatial": spatial}
+    shared = convolution(channels, width=width)
+    common: dict[str, Any] = {"shared": shared, "out_channels": width, "spatial": spatial}
     model = FARAMTN(nn.Identity(), channels, groups, coordinates=coordinates, **common, **options)
     if wsgsa or (spatial and queries != model.wsgsa.num_heads):
         kind = {"": WSGSA, "ungated": Ungated, "unshared": Unshared}[wsgsa]

@@ -11,6 +11,7 @@ from typing import Any
 import texts
 from compare import Difference, holm, paired
 from figures import draw_differences, draw_tasks
+from ladder_page import crops, ladder
 from results import SCORES, SETS, STEPS, Results
 from rows import (
     BY_NAME,
@@ -75,6 +76,8 @@ def page(results: Mapping[str, Results]) -> str:
         *other_sets(results),
         *shorter(results[TUNED.results], TUNED, "Fine-tuned whole", texts.FINE_TUNED),
         *shorter(results[FROM_SCRATCH.results], FROM_SCRATCH, "From scratch", texts.FROM_SCRATCH),
+        *ladder(),
+        *crops(),
         *tasks(Results.read(HERE / "results" / "tasks.jsonl")),
         *costs(),
         *literature(results),

@@ -45,7 +45,8 @@ class Job:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        return self.row, self.seed, self.split, self.settings.learning_rate, self.settings.weight_decay
+        chosen = self.settings
+        return self.row, self.seed, self.split, chosen.learning_rate, chosen.weight_decay, chosen.epochs
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -34,20 +34,30 @@ class Settings:
 
 
 def run(
-    row: Row, features: Features, seed: int, settings: Settings, *, split: str, trunk: nn.Module | None = None
+    row: Row,
+    features: Features,
+    seed: int,
+    settings: Settings,
+    *,
+    split: str,
+    trunk: nn.Module | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
-    """Train once and score on a split."""
+    """Train once and score on a split; where there are mirror images, also with the mean of the logits of both."""
     torch.manual_seed(seed)
     groups = grouping(row.grouping, features.attributes, features.labels["train"], seed)
     shape = (features.channels, features.side) if trunk is None else _shape_after(trunk, features)
     head = HEADS[row.head](shape, groups, **row.head_options)
     model = head if trunk is None else nn.Sequential(trunk, head).to(memory_format=torch.channels_last)
-    targets = features.targets("train", groups.attributes)
-    rates = train_rates(targets)
+    model.to(device)
+    targets = features.targets("train", groups.attributes).to(device)
+    rates = train_rates(targets.cpu())
     balance = {"pos_weight": (1 - rates) / rates} if row.balanced else {}
-    loss = LOSSES[row.loss](groups, **row.loss_options, **balance)
+    loss = LOSSES[row.loss](groups, **row.loss_options, **balance).to(device)
     losses = fit(model, loss, features, targets, settings, groups, periods=row.periods)
-    scores = score(model, features, split, groups, rates)
+    scores: dict[str, Any] = score(model, features, split, groups, rates)
+    if features.inputs[split].shape[1] == 2:
+        scores["mirrored"] = score(model, features, split, groups, rates, views=2)
     return {
         "row": row.name,
         "seed": seed,
@@ -76,14 +86,15 @@ def fit(
     members = _members(groups)
     ends = {round(steps * (part + 1) / PARTS_OF_EPOCH) for part in range(PARTS_OF_EPOCH)}
     closes = {round(steps * (part + 1) / periods) for part in range(periods)}
-    noted, sums, count = [], torch.zeros(len(groups.attributes)), 0
+    noted, sums, count = [], torch.zeros_like(targets[0]), 0
     model.train()
     for _ in range(settings.epochs):
         order = torch.randperm(len(targets))
         views = torch.randint(features.inputs["train"].shape[1], (len(targets),))
         for step in range(1, steps + 1):
             images = order[(step - 1) * BATCH : step * BATCH]
-            inputs, truth = features.batch("train", images, views[images]), targets[images]
+            inputs = features.batch("train", images, views[images]).to(targets.device)
+            truth = targets[images.to(targets.device)]
             logits = model(inputs)
             optimizer.zero_grad()
             loss(logits, truth).backward()
@@ -93,7 +104,7 @@ def fit(
             sums += F.binary_cross_entropy_with_logits(logits.detach(), truth, reduction="none").mean(0)
             count += 1
             if step in ends:
-                noted.append(members @ sums / count)
+                noted.append(members @ sums.cpu() / count)
                 sums, count = torch.zeros_like(sums), 0
             if step in closes:
                 loss.step()
@@ -101,12 +112,24 @@ def fit(
 
 
 @torch.no_grad()
-def score(model: nn.Module, features: Features, split: str, groups: AttributeGroups, rates: Tensor) -> dict[str, float]:
+def score(
+    model: nn.Module, features: Features, split: str, groups: AttributeGroups, rates: Tensor, *, views: int = 1
+) -> dict[str, float]:
     """Score the model on a split; the worst group is that of the default groups, whatever the row's are."""
     model.eval()
     targets = features.targets(split, groups.attributes)
-    parts = torch.arange(len(targets)).split(512)
-    logits = torch.cat([model(features.batch(split, part)) for part in parts])
+    device = next(model.parameters()).device
+    logits = torch.stack(
+        [
+            torch.cat(
+                [
+                    model(features.batch(split, part, torch.full_like(part, view)).to(device)).cpu()
+                    for part in torch.arange(len(targets)).split(512)
+                ]
+            )
+            for view in range(views)
+        ]
+    ).mean(0)
     metrics = AttributeMetrics(groups, rates)
     metrics.update(logits, targets)
     scores = metrics.compute()

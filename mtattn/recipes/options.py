@@ -7,6 +7,7 @@ from typing import Any
 from mtattn._arguments import HelpFormatter, at_least, positive
 from mtattn._extras import needed_by
 from mtattn.data.transforms import AUGMENTATIONS
+from mtattn.training import SCORES
 
 with needed_by("mtattn.recipes", extra="recipes"):
     import timm
@@ -103,6 +104,12 @@ def recipe_parser(description: str) -> ArgumentParser:
     training.add_argument("--rule", default="dws", help="how groups are weighted: dws, equal, dwa, trend or random")
     training.add_argument("--alpha", type=float, default=1.0, help="how strongly the rule dws follows the loss left")
     training.add_argument("--averaging", type=float, metavar="DECAY", help="keep an averaged copy of the weights")
+    training.add_argument(
+        "--select-by",
+        default="mean_accuracy",
+        choices=SCORES,
+        help="keep the epoch with the highest of this on the validation part",
+    )
     training.add_argument(
         "--mixed-precision", default="no", choices=["no", "bf16", "fp16"], help="arithmetic; fp16 needs a GPU"
     )

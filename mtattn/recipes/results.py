@@ -1,6 +1,7 @@
 """What a finished run leaves: model, metrics and report."""
 
 import json
+import math
 import platform
 import shutil
 from collections.abc import Sequence
@@ -80,12 +81,20 @@ def _write_results(
         faces=explain_faces(model, test_data, _evenly_spaced(len(test_data), REPORTED_FACES)),
     )
     shutil.rmtree(output / REPLACED, ignore_errors=True)
-    test = results["test"]
+    test, select_by = results["test"], results["settings"].get("select_by", "mean_accuracy")
+    kept = _kept([record["valid"][select_by] for record in history])
     print(
+        f"kept: epoch {kept + 1} of {len(history)}, whose {select_by} on the validation part is the highest "
+        f"({history[kept]['valid'][select_by]:.4f})\n"
         f"test: accuracy {test['mean_accuracy']:.4f} (majority {test['majority_accuracy']:.4f}), "
         f"balanced {test['mean_balanced_accuracy']:.4f}, average precision {test['mean_average_precision']:.4f}\n"
         f"report: {output / 'report.html'}"
     )
+
+
+def _kept(scores: list[float]) -> int:
+    """Find the epoch that ``fit`` keeps: the last of the best, where an undefined score is below all others."""
+    return max(range(len(scores)), key=lambda epoch: (not math.isnan(scores[epoch]), scores[epoch], epoch))
 
 
 @torch.no_grad()

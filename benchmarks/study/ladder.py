@@ -1,0 +1,115 @@
+"""What each step from the study's setting to a good one buys: the pictures, the map, the width and the epochs.
+
+python benchmarks/study/ladder.py --root path/to/lfwa --weights efficientnet-lite0-57934424.pth
+python benchmarks/study/ladder.py --root path/to/lfwa --weights efficientnet-lite0-57934424.pth --device cuda
+"""
+
+import time
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from features import Features, Source, load
+from finished import Runs
+from rows import BY_NAME, OURS, SEARCH_SEEDS, Row
+from run import HERE, Job, describe
+from training import Settings, run
+
+RESULTS = HERE / "results" / "lfwa-ladder.jsonl"
+HEADS = ("linear", OURS)
+SEEDS = 3
+LEARNING_RATES = (0.002, 0.006, 0.018)
+WEIGHT_DECAY = 0.01
+SHORT, LONGER = (4,), (4, 8, 16)  # epochs to choose from
+
+
+@dataclass(frozen=True)
+class Step:
+    """One setting, in which both heads are trained, each at its own best rate and number of epochs."""
+
+    name: str
+    title: str
+    images: Mapping[str, Any] = field(default_factory=dict)  # how they come to the trunk, and where it is cut
+    width: int = 256  # of the shared convolution
+    epochs: tuple[int, ...] = SHORT
+
+    def source(self, root: Path, cache: Path, weights: Path | None) -> Source:
+        """Say where the maps come from."""
+        return Source("lfwa", root, cache, weights=weights, mixed=True, mirrored=True, **self.images)
+
+    def row(self, head: str) -> Row:
+        """Give a head as wide as the step has it."""
+        row = BY_NAME[head]
+        name, options = f"{self.name}, {head}", {**row.head_options, "width": self.width}
+        return replace(row, name=name, head_options=options)
+
+
+CUT, FINE = {"crop": 0.6}, {"drop_stages": 2}
+STEPS = (
+    Step("study", "the study's setting: all of the picture, 4 x 4 positions"),
+    Step("crop", "the middle 0.6 of the picture", CUT),
+    Step("crop-075", "or the middle 0.75 of it", {"crop": 0.75}),
+    Step("fine", "or the map two stages earlier, 8 x 8 positions", FINE),
+    Step("crop-fine", "both: the middle 0.6 and the finer map", CUT | FINE),
+    Step("wide", "and 512 channels in place of 256", CUT | FINE, width=512),
+    Step("long", "and 4, 8 or 16 epochs, as each head does best", CUT | FINE, width=512, epochs=LONGER),
+    Step("size-192", "and 192 pixels in place of 128", CUT | FINE | {"size": 192}, width=512, epochs=LONGER),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--root", type=Path, required=True, help="LFWA's folder")
+    parser.add_argument("--weights", type=Path, help=f"the checkpoint of {Source.backbone}; without one it is random")
+    parser.add_argument("--cache", type=Path, default=Path("runs/study"), help="the folder for the trunk's maps")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the file of finished runs")
+    parser.add_argument("--steps", nargs="+", choices=[step.name for step in STEPS], metavar="STEP", help="only these")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="where the heads are trained; maps are computed on the CPU")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    runs = Runs(options.results)
+    for step in STEPS:
+        if options.steps is None or step.name in options.steps:
+            climb(step, load(step.source(options.root, options.cache, options.weights)), runs, options)
+
+
+def climb(step: Step, features: Features, runs: Runs, options: Any) -> None:
+    """Do the runs of a step that are still to do: the search on the validation part, then the seeds that count."""
+
+    def do(head: str, seed: int, settings: Settings, split: str) -> None:
+        row = step.row(head)
+        if runs.lacks(Job(None, row.name, seed, settings, split)):
+            started = time.perf_counter()
+            record = run(row, features, seed, settings, split=split, device=options.device)
+            runs.add(record | {"seconds": round(time.perf_counter() - started, 1)})
+            print(f"{describe(record)}, {settings.epochs} epochs", flush=True)
+
+    for head in HEADS:
+        for settings in tried(step):
+            do(head, SEARCH_SEEDS[0], settings, "valid")
+    for seed in range(options.seeds):
+        for head in HEADS:
+            do(head, seed, best(step.row(head).name, runs), "test")
+
+
+def tried(step: Step) -> Iterator[Settings]:
+    """List what each head of a step is tried with, the same for both."""
+    for epochs in step.epochs:
+        for rate in LEARNING_RATES:
+            yield Settings(rate, WEIGHT_DECAY, epochs)
+
+
+def best(row: str, runs: Runs) -> Settings:
+    """Give what was best for a row on the validation part, in accuracy and balanced accuracy together."""
+    found = [record for record in runs.done if record["row"] == row and record["split"] == "valid"]
+    chosen = max(found, key=lambda record: record["accuracy"] + record["balanced_accuracy"])
+    return Settings(chosen["learning_rate"], chosen["weight_decay"], chosen["epochs"])
+
+
+if __name__ == "__main__":
+    main()
