@@ -1,6 +1,5 @@
 """The programs in examples/ run end to end, and say clearly what they cannot do."""
 
-import csv
 import importlib.util
 import json
 import os
@@ -372,7 +371,7 @@ def test_options_that_contradict_each_other_are_refused(arguments, message, caps
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["celeba", "lfwa", "own_attributes"])
+@pytest.mark.parametrize("name", ["celeba", "lfwa"])
 def test_help_explains_every_option(name, capsys):
     with pytest.raises(SystemExit, match="0"):
         run(name, "--help")
@@ -381,68 +380,6 @@ def test_help_explains_every_option(name, capsys):
         explained_beside = re.search(r"\S  +\S", line)
         explained_below = re.search(rf"^  {re.escape(line)}\n {{10,}}\S", said, re.MULTILINE)
         assert explained_beside or explained_below, line
-
-
-class TestOwnAttributes:
-    @pytest.fixture
-    def labels(self, tmp_path):
-        rows = [[f"{index:06d}.jpg", index % 2, "" if index % 3 else 1] for index in range(1, 61)]
-        with (tmp_path / "labels.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([["file", "Odd", "Third"], *rows])
-        return tmp_path / "labels.csv"
-
-    def test_trains_a_model_that_predict_understands(self, labels, faces, tmp_path, capsys):
-        images, output = faces / "img_align_celeba", tmp_path / "own"
-        run("own_attributes", labels, "--images", images, "--output", output, "--epochs=1")
-        assert re.search(r"^Odd: accuracy \d\.\d+, majority 0\.5", capsys.readouterr().out, re.MULTILINE)
-        mtattn("predict", output, images / "000001.jpg")
-        assert "Third" in capsys.readouterr().out
-
-    def test_trains_in_two_processes(self, labels, faces, tmp_path):
-        images, output = faces / "img_align_celeba", tmp_path / "own"
-        done = launch(
-            "torchrun",
-            "own_attributes",
-            labels,
-            "--images",
-            images,
-            "--output",
-            output,
-            "--epochs=1",
-            "--batch-size=16",
-        )
-        assert done.returncode == 0, done.stderr
-        assert len(re.findall(r"^Odd: accuracy", done.stdout, re.MULTILINE)) == 1
-        assert FARAMTN.from_pretrained(output / "model").groups.attributes == ("Odd", "Third")
-
-    @pytest.mark.parametrize(
-        ("text", "message"),
-        [
-            pytest.param(
-                "file,Odd\n000001.jpg,yes\n", r"a value is 1, 0 or empty .*, got 'yes' in line 2 of", id="value"
-            ),
-            pytest.param(
-                "file,Odd\n\n000001.jpg,1,0\n", "an image name and 1 values, got 2 values in line 3 of", id="row"
-            ),
-            pytest.param("file;Odd\n000001.jpg;1\n", "separated by commas, got 'file;Odd'", id="semicolons"),
-            pytest.param("", "line 1 of .* names the image column and at least one attribute", id="empty"),
-            pytest.param(
-                "file,Odd\n000001.jpg,1\n",
-                "needs at least one full batch of images, got batch_size=32 for 0 images",
-                id="too few",
-            ),
-        ],
-    )
-    def test_refuses_what_is_no_such_csv_in_one_line(self, text, message, labels, faces, tmp_path):
-        labels.write_text(text)
-        said = refused("own_attributes", labels, "--images", faces / "img_align_celeba", "--output", tmp_path / "own")
-        assert re.search(message, said)
-        assert "\n" not in said
-
-    def test_names_what_is_missing(self, labels, faces, tmp_path):
-        images = faces / "img_align_celeba"
-        assert "none.csv" in refused("own_attributes", tmp_path / "none.csv", "--images", images)
-        assert "nowhere" in refused("own_attributes", labels, "--images", tmp_path / "nowhere")
 
 
 def test_an_example_runs_from_any_folder_as_a_program(faces, tmp_path):

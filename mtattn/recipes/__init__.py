@@ -1,7 +1,7 @@
 """What the programs in ``examples/`` share: their options, the folder of a run, and how a run ends."""
 
 from mtattn._arguments import HelpFormatter, at_least, positive
-from mtattn.recipes.options import recipe_parser, size_options
+from mtattn.recipes.options import model_options, recipe_parser, run_options, size_options, training_options
 from mtattn.recipes.output import check_output, open_output
 from mtattn.recipes.results import explain_faces, finish_run
 from mtattn.recipes.running import run_recipe
@@ -12,9 +12,12 @@ __all__ = [
     "check_output",
     "explain_faces",
     "finish_run",
+    "model_options",
     "open_output",
     "positive",
     "recipe_parser",
+    "run_options",
     "run_recipe",
     "size_options",
+    "training_options",
 ]

@@ -58,6 +58,14 @@ def recipe_parser(description: str) -> ArgumentParser:
         metavar="N",
         help="draw N labelled faces (4000 if N is left out) and use these in place of a data set",
     )
+    run_options(parser)
+    model_options(parser)
+    training_options(parser)
+    return parser
+
+
+def run_options(parser: ArgumentParser) -> None:
+    """Add the options of a run: where it goes, and how it begins."""
     run = parser.add_argument_group("the run")
     run.add_argument("--output", type=Path, help="the folder for checkpoints, model, metrics and report")
     again = run.add_mutually_exclusive_group()
@@ -66,6 +74,10 @@ def recipe_parser(description: str) -> ArgumentParser:
     run.add_argument("--seed", type=at_least(0), default=0, help="decides all chance; the same seed gives the same run")
     run.add_argument("--workers", type=at_least(0), default=1, help="processes that read images")
     run.add_argument("--skip-unreadable", action="store_true", help="count and leave out images that cannot be read")
+
+
+def model_options(parser: ArgumentParser) -> None:
+    """Add the options of a new model on a timm backbone, for a program that takes all of them."""
     model = parser.add_argument_group("the model")
     model.add_argument("--backbone", help="a timm model name")
     model.add_argument("--backbone-weights", type=Path, metavar="FILE", help="a local checkpoint of the backbone")
@@ -91,6 +103,10 @@ def recipe_parser(description: str) -> ArgumentParser:
     model.add_argument(
         "--spatial", action=BooleanOptionalAction, default=True, help="each group also learns where to look"
     )
+
+
+def training_options(parser: ArgumentParser) -> None:
+    """Add the options of :func:`mtattn.training.fit` and of the optimizer, for a program that takes all of them."""
     training = parser.add_argument_group("the training")
     training.add_argument(
         "--augment", default="light", choices=AUGMENTATIONS, help="how training images are changed at random"
@@ -122,7 +138,6 @@ def recipe_parser(description: str) -> ArgumentParser:
     training.add_argument(
         "--sync-batch-norm", action="store_true", help="batch norms look at the images of all processes; needs GPUs"
     )
-    return parser
 
 
 def size_options(options: Namespace) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from mtattn._files import write_whole
 from mtattn.training import processes
 
 SETTINGS_FILE = "settings.json"
-RUN_FILES = ("metrics.json", "metrics.csv", "report.html")
+RUN_FILES = ("metrics.json", "metrics.csv", "report.html", "split.csv")
 RUN_FOLDERS = ("checkpoints", "model")
 MAY_CHANGE_ON_RESUME = {"output", "resume", "overwrite", "workers", "skip_unreadable"}
 REPLACED = "replaced"  # where a run waits that --overwrite replaces, until the new one is finished

@@ -85,14 +85,15 @@ def _indicators(
 def _deal(
     counts: Float[np.ndarray, "unit label"], wanted: Float[np.ndarray, " part"], random: np.random.Generator
 ) -> Shaped[np.ndarray, " unit"]:
-    """Give each unit to the part where the squares of what is lacking, over each label's total, fall most."""
+    """Give each unit to the part where the squares of what is lacking, over what was wanted, fall most."""
     totals = counts.sum(0)
     weighted = counts / totals
     rarest = np.where(counts > 0, totals, np.inf).min(1)
     lacking = wanted[:, None] * totals
     part_of = np.zeros(len(counts), int)
     for unit in np.lexsort((random.random(len(counts)), -counts[:, -1], rarest)):
-        part = int(np.argmax(lacking @ weighted[unit] + 1e-9 * random.random(len(wanted))))
+        fall = ((2 * lacking - counts[unit]) @ weighted[unit]) / wanted
+        part = int(np.argmax(fall + 1e-9 * random.random(len(wanted))))
         part_of[unit] = part
         lacking[part] -= counts[unit]
     return part_of

@@ -1,0 +1,141 @@
+"""mtattn train: from a table of one's own to a model, metrics and a report."""
+
+import csv
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_cli import refused, run
+
+from mtattn import FARAMTN
+
+pytestmark = pytest.mark.recipe
+
+SMALL = ["--epochs=1", "--batch-size=8", "--image-size", "32", "--drop-stages=3", "--workers=0"]
+PAGE = Path(__file__).parents[1] / "docs/how-to/own-attributes.md"
+
+
+def write_table(folder, count=40, **columns):
+    """Pictures that are red or blue, and a table as a spreadsheet writes it: which are red, and whose they are."""
+    (folder / "photos").mkdir(parents=True, exist_ok=True)
+    rows = [
+        [f"{index:02d}.png", f"p{index // 2}", "yes" if index % 3 else "no", ["no", "yes", ""][index % 5 % 3]]
+        for index in range(count)
+    ]
+    for name, _, red, _ in rows:
+        Image.new("RGB", (24, 32), "red" if red == "yes" else "blue").save(folder / "photos" / name)
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8-sig") as file:
+        table = [
+            ["file", "person", "Red", "Odd", *columns],
+            *(
+                [*row, *more]
+                for row, more in zip(
+                    rows, zip(*columns.values(), strict=True) if columns else [()] * count, strict=True
+                )
+            ),
+        ]
+        csv.writer(file, delimiter=";").writerows(table)
+    return folder / "labels.csv"
+
+
+def read_split(folder):
+    with (folder / "split.csv").open(newline="") as file:
+        return {row["image"]: row["split"] for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a table, its photos, and a run on them."""
+    folder = tmp_path_factory.mktemp("own")
+    write_table(folder)
+    run("train", folder / "labels.csv", "--images", folder / "photos", "--output", folder / "run", *SMALL)
+    return folder
+
+
+def test_it_leaves_all_that_a_recipe_leaves_and_the_split(place):
+    names = {path.name for path in (place / "run").iterdir()}
+    assert names >= {"checkpoints", "metrics.csv", "metrics.json", "model", "report.html", "settings.json", "split.csv"}
+    assert "FAR-AMTN on labels.csv" in (place / "run/report.html").read_text()
+    assert FARAMTN.from_pretrained(place / "run/model").groups.attributes == ("Red", "Odd")
+    metrics = json.loads((place / "run/metrics.json").read_text())
+    assert metrics["settings"]["images"] == {"train": 32, "valid": 4, "test": 4}
+    assert "intervals" in metrics["test"]
+
+
+def test_no_person_is_in_two_parts(place):
+    parts = read_split(place / "run")
+    assert all(parts[f"{index:02d}.png"] == parts[f"{index + 1:02d}.png"] for index in range(0, 40, 2))
+
+
+def test_what_it_leaves_predicts_pictures(place, capsys):
+    run("predict", place / "run", place / "photos/00.png")
+    assert re.search(r"^    Red +\d+\.\d%", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_a_folder_that_holds_a_run_is_left_alone_and_a_run_resumes(place, capsys):
+    arguments = ["train", place / "labels.csv", "--images", place / "photos", "--output", place / "run", *SMALL]
+    assert "already holds a run; go on with --resume" in refused(*arguments)
+    assert "was begun with seed=0, got 1" in refused(*arguments, "--resume", "--seed=1")
+    run(*arguments, "--resume")
+    assert "fit: going on from" in capsys.readouterr().out
+
+
+def test_the_parts_that_a_table_names_are_taken_and_those_that_it_does_not_are_made(tmp_path, capsys):
+    named = ["val" if index < 6 else "train" for index in range(40)]
+    table = write_table(tmp_path, Split=named)
+    run("train", table, "--images", tmp_path / "photos", "--output", tmp_path / "run", *SMALL)
+    assert "test parted from it by column 'person', balanced over the labels, seed 0" in capsys.readouterr().out
+    parts = read_split(tmp_path / "run")
+    assert {name for name, part in parts.items() if part == "valid"} == {f"{index:02d}.png" for index in range(6)}
+    assert 2 <= sum(part == "test" for part in parts.values()) <= 5
+
+
+def test_unreadable_and_missing_pictures_stop_it_unless_they_may_be_left_out(tmp_path):
+    table = write_table(tmp_path)
+    (tmp_path / "photos/03.png").write_bytes(b"no picture")
+    (tmp_path / "photos/04.png").unlink()
+    arguments = ["train", table, "--images", tmp_path / "photos", "--output", tmp_path / "run", *SMALL]
+    assert "--skip-unreadable" in refused(*arguments)
+    with pytest.warns(UserWarning, match="left out 1 of"):
+        run(*arguments, "--skip-unreadable")
+    assert len(read_split(tmp_path / "run")) == 38
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--attributes", "Rde"], "no column in .*labels.csv 'Rde'; did you mean 'Red'", id="attribute"),
+        pytest.param(["--person-column", "who"], "no column in .* 'who'", id="column"),
+        pytest.param(["--images", "nowhere"], "no folder .*nowhere", id="folder"),
+        pytest.param(
+            ["--config", "a.toml", "--image-column", "file"], "--config says what the columns are", id="config"
+        ),
+        pytest.param(["--rule", "dvs"], "no rule 'dvs'; did you mean 'dws'", id="rule"),
+    ],
+)
+def test_what_it_cannot_do_is_said_in_one_line_before_anything_is_written(arguments, message, place, tmp_path):
+    output = tmp_path / "new"
+    said = refused("train", place / "labels.csv", "--images", place / "photos", "--output", output, *SMALL, *arguments)
+    assert re.search(message, said)
+    assert not output.exists()
+
+
+def test_the_commands_of_the_page_do_what_it_says(tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript", reason="the extra export is not installed")
+    monkeypatch.chdir(tmp_path)
+    write_table(tmp_path)
+    (tmp_path / "photo.jpg").write_bytes((tmp_path / "photos/00.png").read_bytes())
+    blocks = re.findall(r"^```bash\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    commands = [shlex.split(line) for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    done = []
+    for program, *arguments in commands:
+        if program == "mtattn" and arguments[0] != "serve":  # served models have tests of their own
+            run(*arguments, *(SMALL if arguments[0] == "train" else []))
+            done.append(arguments[0])
+    assert done[:1] == ["check"] or "check" not in done
+    assert {"train", "predict", "export"} <= {*done}
+    assert Path("runs/own/report.html").exists()
+    assert Path("own.onnx").exists()
