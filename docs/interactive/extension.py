@@ -19,7 +19,8 @@ from sphinx.util.docutils import SphinxDirective
 
 HERE = Path(__file__).parent
 LICENSE = HERE.parents[1] / "LICENSE"
-STYLE, SCRIPTS = "page.css", ("load.js", "picture.js", "page.js")
+DRAWING = HERE.parents[1] / "examples/serve/page/map.js"  # the server's page draws with it, too
+FILES = [HERE / "page.css", DRAWING, *(HERE / name for name in ("load.js", "picture.js", "page.js"))]
 
 
 class Interactive(SphinxDirective):
@@ -77,11 +78,12 @@ def _add_files(app: Sphinx, name: str, *_: Any) -> None:
         return
     folder = _folder(app)
     folder.mkdir(parents=True, exist_ok=True)
-    for file in (STYLE, *SCRIPTS):
-        (folder / file).write_bytes((HERE / file).read_bytes())
-    app.add_css_file(f"interactive/{STYLE}")
-    for file in SCRIPTS:
-        app.add_js_file(f"interactive/{file}", loading_method="defer")
+    style, *scripts = FILES
+    for file in FILES:
+        (folder / file.name).write_bytes(file.read_bytes())
+    app.add_css_file(f"interactive/{style.name}")
+    for file in scripts:
+        app.add_js_file(f"interactive/{file.name}", loading_method="defer")
 
 
 def _write_data(app: Sphinx, error: Exception | None) -> None:

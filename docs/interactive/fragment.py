@@ -11,6 +11,8 @@ from interactive.demo import Demo
 from interactive.npm import RUNTIME
 from PIL.Image import Image
 
+from mtattn.models import map_centres
+
 PAGE = Path(__file__).with_name("page.html")
 MISSING = f"""<div class="admonition warning"><p class="admonition-title">The runtime is missing</p>
 <p>This copy of the site was built where the npm registry could not be reached, so nothing can be computed here.
@@ -21,7 +23,11 @@ Download <a href="https://registry.npmjs.org/{RUNTIME.name}/-/{RUNTIME.tarball}"
 def fragment(what: Demo, has_runtime: bool) -> str:
     """Write everything that will be seen, so that nothing moves when numbers come."""
     model = what.model
-    told = {"image": model.config["image"], "groups": {name: list(members) for name, members in model.groups.items()}}
+    told = {
+        "image": model.config["image"],
+        "groups": {name: list(members) for name, members in model.groups.items()},
+        "map_centres": map_centres(model)._asdict(),
+    }
     first = what.faces[0].picture
     return Template(PAGE.read_text(encoding="utf-8")).substitute(
         notice="" if has_runtime else MISSING,

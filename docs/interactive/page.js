@@ -5,7 +5,7 @@ const [picture, canvas, note, status, file] = ["picture", "map", "note", "status
 const [faces, rows, switches, listeners] = [".demo-face", ".demo-row", "[role=switch]", "tbody tr"].map((selector) =>
   [...demo.querySelectorAll(selector)]);
 const groups = Object.keys(told.groups), attributes = Object.values(told.groups).flat();
-const INVITATION = note.textContent, FOR = [217, 115, 13], AGAINST = [47, 126, 216];
+const INVITATION = note.textContent;
 let compute = null, input = null, before = null, now = null, pinned = null, latest = 0;
 
 const words = (name) => name.replaceAll("_", " ");
@@ -78,7 +78,7 @@ function show() {
       cell.style.setProperty("--shade", length(Math.min(1.5 * share, 0.55)));
     });
   });
-  drawMap(pinned);
+  showMap(pinned);
 }
 
 function effect(what) {
@@ -96,22 +96,16 @@ function flip(buttons, on, what) {
   return update(() => effect(what));
 }
 
-// Orange speaks for the attribute, blue against it; the strongest colour is the same for all maps of a picture.
-function drawMap(index) {
+// The strongest colour is the same for all maps of a picture.
+function showMap(index) {
   const map = now && index !== null ? now.maps[index] : null;
   demo.classList.toggle("mapped", map !== null);
   canvas.ariaLabel = map === null ? "No map" : `Map of ${words(attributes[index])}`;
-  [canvas.height, canvas.width] = map === null ? [1, 1] : now.shape;
   note.textContent = map === null ? INVITATION : explained(index);
   if (map === null) return;
   const sizes = before.maps.flatMap((values) => [...values].map(Math.abs)).sort((a, b) => a - b);
   const limit = Math.max(sizes[Math.floor(0.95 * sizes.length)], 1e-6);
-  const pixels = new ImageData(canvas.width, canvas.height);
-  map.forEach((value, at) => {
-    const opacity = 204 * Math.min(Math.abs(value) / limit, 1);
-    pixels.data.set([...(value > 0 ? FOR : AGAINST), opacity], 4 * at);
-  });
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  drawMap(canvas, map, now.shape, limit, told.map_centres);
 }
 
 function explained(index) {
@@ -124,7 +118,7 @@ function explained(index) {
 function pin(index) {
   pinned = index;
   rows.forEach((row, at) => { row.ariaPressed = String(at === index); });
-  drawMap(pinned);
+  showMap(pinned);
 }
 
 function choose(face) {
@@ -147,8 +141,8 @@ async function open(blob) {
 }
 
 rows.forEach((row, index) => {
-  for (const event of ["mouseenter", "focus"]) row.addEventListener(event, () => drawMap(index));
-  for (const event of ["mouseleave", "blur"]) row.addEventListener(event, () => drawMap(pinned));
+  for (const event of ["mouseenter", "focus"]) row.addEventListener(event, () => showMap(index));
+  for (const event of ["mouseleave", "blur"]) row.addEventListener(event, () => showMap(pinned));
   row.addEventListener("click", () => pin(pinned === index ? null : index));
 });
 faces.forEach((face) => face.addEventListener("click", () => choose(face)));

@@ -12,6 +12,7 @@ from mtattn.functional.attention import (
     on_channels,
     position_weights,
 )
+from mtattn.functional.drawing import Centres, draw_maps, square_centres
 from mtattn.functional.kinds import (
     binary_losses,
     categorical_losses,
@@ -30,12 +31,14 @@ from mtattn.functional.weighting import (
 )
 
 __all__ = [
+    "Centres",
     "LossHistory",
     "binary_losses",
     "categorical_losses",
     "channel_gates",
     "channel_linear",
     "coordinates",
+    "draw_maps",
     "dwa_weights",
     "dws_weights",
     "equal_weights",
@@ -49,6 +52,7 @@ __all__ = [
     "on_channels",
     "position_weights",
     "random_weights",
+    "square_centres",
     "sums_of",
     "threshold_targets",
     "trend_weights",

@@ -17,7 +17,7 @@ from mtattn.data.dataset import AttributeImages
 from mtattn.data.images import read_image
 from mtattn.data.transforms import image_transform
 from mtattn.metrics import AttributeMetrics
-from mtattn.models import FARAMTN
+from mtattn.models import FARAMTN, map_centres
 from mtattn.recipes.output import REPLACED, SETTINGS_FILE
 from mtattn.report import FaceExample, write_metrics, write_report
 from mtattn.training import evaluate, processes
@@ -69,6 +69,8 @@ def _write_results(
     title: str,
     test_data: AttributeImages,
 ) -> None:
+    if "image" in model.config:
+        map_centres(model)  # now, so that they are saved with the model
     model.save_pretrained(output / "model", model_card_kwargs={"run": results, "title": title})
     write_metrics(output, results, model.groups)
     write_report(
@@ -124,6 +126,7 @@ def explain_faces(model: FARAMTN, data: AttributeImages, indices: list[int]) -> 
                 probabilities=maps.mean((-2, -1)).sigmoid(),
                 targets=targets,
                 maps=maps,
+                centres=map_centres(model, image.shape[-2:]),
             )
         )
     return faces

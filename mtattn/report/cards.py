@@ -51,7 +51,7 @@ def _face(number: int, face: FaceExample, indices: Sequence[int], limit: float, 
         mistake = ' <span class="worse">✗ wrong</span>' if is_mistake(face, index) else ""
         caption = f"<b>{breakable(name)}</b><br>{escape(words)}{mistake}"
         alt = f"Test face {number} with the evidence for {name}: {words}"
-        pictures.append(_picture(overlay(face.image, face.maps[index], limit), alt, caption))
+        pictures.append(_picture(overlay(face, index, limit), alt, caption))
     return f'<div class="faces">{"".join(pictures)}</div>'
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from mtattn._extras import needed_by
+from mtattn.functional import Centres, draw_maps
 from mtattn.groups import AttributeGroups, check_known
 from mtattn.report.figures import BETTER, INK, WORSE, shorten
 
@@ -31,6 +32,8 @@ class FaceExample:
         probabilities: The predictions, in [0, 1].
         targets: The truth, positive from 0.5; NaN where unlabelled.
         maps: Signed evidence in logit units that averages to the logits, as ``FARAMTN.attribute_maps`` returns it.
+        centres: Where the cells of the maps look, as :func:`mtattn.models.map_centres` returns it; None means the
+            middles of equal rectangles.
 
     Example:
         >>> truth = torch.tensor([1.0])
@@ -44,6 +47,7 @@ class FaceExample:
     probabilities: Float[Tensor, " attribute"]
     targets: Float[Tensor, " attribute"]
     maps: Float[Tensor, "attribute _height _width"]
+    centres: Centres | None = None
 
 
 def plot_attribute_maps(faces: Sequence[FaceExample], groups: AttributeGroups, attributes: Sequence[str]) -> Figure:
@@ -73,7 +77,7 @@ def plot_attribute_maps(faces: Sequence[FaceExample], groups: AttributeGroups, a
         row[0].imshow(as_pixels(face.image).numpy())
         for axes, name in zip(row[1:], attributes, strict=True):
             index = groups.attributes.index(name)
-            axes.imshow(overlay(face.image, face.maps[index], limit).numpy())
+            axes.imshow(overlay(face, index, limit).numpy())
             axes.set_xlabel(verdict(face, index), fontsize=7.5, color=INK, labelpad=2)
     for axes, name in zip(grid[0, 1:], attributes, strict=True):
         axes.set_title(shorten(name, 18), fontsize=8, color=INK, parse_math=False)
@@ -118,13 +122,11 @@ def as_pixels(image: Float[Tensor, "color height width"]) -> Float[Tensor, "_hei
     return rearrange(resized.expand(3, -1, -1), "color height width -> height width color")
 
 
-def overlay(
-    image: Float[Tensor, "color height width"], evidence: Float[Tensor, "_height _width"], limit: float
-) -> Float[Tensor, "_height _width 3"]:
-    """Lay a map over the pale grey picture as the blocks that it has: coloured by sign, denser the larger the value."""
-    grey = as_pixels(image).mean(-1, keepdim=True)
-    evidence = evidence.detach().float().cpu().nan_to_num()
-    blocks = interpolate(evidence[None, None], grey.shape[:2], mode="nearest-exact")[0, 0, :, :, None]
-    color = torch.where(blocks > 0, torch.tensor(to_rgb(FOR)), torch.tensor(to_rgb(AGAINST)))
-    opacity = 0.8 * (blocks.abs() / limit).clamp(0, 1)
+def overlay(face: FaceExample, index: int, limit: float) -> Float[Tensor, "_height _width 3"]:
+    """Lay an attribute's map over the pale grey picture: coloured by sign, denser the larger the value."""
+    grey = as_pixels(face.image).mean(-1, keepdim=True)
+    evidence = face.maps[index].detach().float().cpu().nan_to_num()
+    drawn = draw_maps(evidence, grey.shape[:2], face.centres)[:, :, None]
+    color = torch.where(drawn > 0, torch.tensor(to_rgb(FOR)), torch.tensor(to_rgb(AGAINST)))
+    opacity = 0.8 * (drawn.abs() / limit).clamp(0, 1)
     return (0.4 + 0.55 * grey) * (1 - opacity) + color * opacity

@@ -67,7 +67,8 @@ def build_app(session: Session, *, max_batch: int = 16, max_wait: float = 0.002)
             image = await to_thread.run_sync(prepare, data, session.image, limiter=app.state.decoding)
         except RefusedPicture as error:
             raise HTTPException(error.status, str(error)) from error
-        return as_json(await batcher(image, maps=maps), session.groups, maps=maps)
+        answer = as_json(await batcher(image, maps=maps), session.groups, maps=maps)
+        return answer | ({"map_centres": session.map_centres} if maps and session.map_centres else {})
 
     return app
 

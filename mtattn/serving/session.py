@@ -48,6 +48,7 @@ class Session:
         self.groups: dict[str, list[str]] = self.metadata["groups"]
         self.image: dict[str, Any] = self.metadata["image"]
         self.version: str = self.metadata["mtattn_version"]
+        self.map_centres: dict[str, list[float]] | None = self.metadata.get("map_centres")  # earlier files have none
         self.has_maps = len(self.session.get_outputs()) > 1
 
     def run(self, images: np.ndarray, *, maps: bool) -> tuple[np.ndarray, np.ndarray | None]:

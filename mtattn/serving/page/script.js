@@ -1,7 +1,6 @@
 const [file, drop, frame, picture, canvas, status, groups] =
   ["#file", ".drop", ".picture", "#picture", "#map", "#status", "#groups"].map((name) => document.querySelector(name));
-const FOR = [217, 115, 13], AGAINST = [47, 126, 216];
-let latest = 0, maps = {}, limit = 1, pinned = null;
+let latest = 0, maps = {}, centres = null, limit = 1, pinned = null;
 
 function say(text, wrong = false) {
   status.textContent = text;
@@ -31,11 +30,11 @@ function clear() {
   groups.replaceChildren();
   maps = {};
   pinned = null;
-  drawMap(null);
+  showMap(null);
 }
 
 function show(answer) {
-  maps = answer.maps ?? {};
+  [maps, centres] = [answer.maps ?? {}, answer.map_centres];
   const sizes = Object.values(maps).flat(2).map(Math.abs).sort((a, b) => a - b);
   limit = Math.max(sizes[Math.floor(0.99 * sizes.length)] ?? 0, 1e-6);
   let count = 0, likely = 0;
@@ -64,8 +63,8 @@ function row(name, probability) {
   item.append(button);
   if (!(name in maps)) return item;
   button.ariaPressed = "false";
-  const again = () => drawMap(pinned?.name ?? null);
-  for (const event of ["mouseenter", "focus"]) button.addEventListener(event, () => drawMap(name));
+  const again = () => showMap(pinned?.name ?? null);
+  for (const event of ["mouseenter", "focus"]) button.addEventListener(event, () => showMap(name));
   for (const event of ["mouseleave", "blur"]) button.addEventListener(event, again);
   button.addEventListener("click", () => pin(pinned?.name === name ? null : { name, button }));
   return item;
@@ -75,20 +74,14 @@ function pin(chosen) {
   if (pinned) pinned.button.ariaPressed = "false";
   pinned = chosen;
   if (pinned) pinned.button.ariaPressed = "true";
-  drawMap(pinned?.name ?? null);
+  showMap(pinned?.name ?? null);
 }
 
-function drawMap(name) {
+function showMap(name) {
   frame.classList.toggle("mapped", name !== null);
   canvas.ariaLabel = name === null ? "No map" : `Map of ${name}`;
   const values = maps[name] ?? [[0]];
-  [canvas.height, canvas.width] = [values.length, values[0].length];
-  const pixels = new ImageData(canvas.width, canvas.height);
-  values.flat().forEach((value, index) => {
-    const opacity = 204 * Math.min(Math.abs(value) / limit, 1);
-    pixels.data.set([...(value > 0 ? FOR : AGAINST), opacity], 4 * index);
-  });
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  drawMap(canvas, values.flat(), [values.length, values[0].length], limit, name === null ? null : centres);
 }
 
 function make(tag, text = "") {
