@@ -18,6 +18,7 @@ from mtattn.export import export_onnx, quantize_onnx, read_onnx_metadata
 from mtattn.export.metadata import metadata_of
 from mtattn.export.quantization import _as_images, _split
 from mtattn.export.writing import _copy_for_use
+from mtattn.models import map_centres
 
 onnx = pytest.importorskip("onnx", reason="the extra export is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra export is not installed")
@@ -93,6 +94,7 @@ def test_it_says_which_attributes_and_images_it_is_for(exported):
     assert told["groups"] == {group: list(attributes) for group, attributes in GROUPS.items()}
     assert list(told["groups"]) == list(GROUPS)
     assert told["image"] == IMAGE
+    assert told["map_centres"] == {axis: list(at) for axis, at in map_centres(model)._asdict().items()}
     assert told["columns"] == list(GROUPS.attributes)
     assert told["attributes"][1] == {"name": "Narrow_Eyes", "group": "eyes", "kind": "binary", "columns": [1]}
     assert told["decode"] == {"binary": "sigmoid(logit) is the probability of yes"}

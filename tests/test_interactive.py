@@ -26,6 +26,7 @@ from torch import nn  # noqa: E402
 
 from mtattn import FARAMTN, AttributeGroups, functional  # noqa: E402
 from mtattn.data import image_transform  # noqa: E402
+from mtattn.models import map_centres  # noqa: E402
 
 pytestmark = pytest.mark.compile
 DOCS = Path(__file__).parents[1] / "docs"
@@ -232,8 +233,12 @@ def test_pointing_and_the_keyboard_show_the_map_that_averages_to_the_logit(page,
     with torch.no_grad():
         maps = model.attribute_maps(image_transform(**IMAGE)(pictures()[0])[None])[0]
     ActionChains(page).move_to_element(smiling).perform()
-    pixels = torch.tensor(page.execute_script(PIXELS)).view(8, 6, 4)
-    orange, visible = pixels[..., 0] > pixels[..., 2], pixels[..., 3] > 9
+    pixels = torch.tensor(page.execute_script(PIXELS)).view(160, 160, 4)
+    rows_of_cells, columns_of_cells = (
+        [int(160 * at) for at in centres] for centres in map_centres(model, IMAGE["size"])
+    )
+    pixels = pixels[rows_of_cells][:, columns_of_cells]  # at the centres of the cells
+    orange, visible = pixels[..., 0] > pixels[..., 2], pixels[..., 3] > 20
     assert visible.any()
     assert torch.equal(orange[visible], (maps[1] > 0)[visible])
     assert f"on average {maps[1].mean():.2f}".replace("-", "\u2212") in note.text

@@ -22,6 +22,7 @@ MODULES = [
     "mtattn.models.checkpoints",
 ]
 WITHOUT_EXAMPLE = {
+    "Centres": "map_centres returns it, and draw_maps takes it",
     "Backbone": "build_backbone returns it, and its example shows the parts",
     "FeatureMap": "build_backbone makes it",
     "FreshBottleneck": "build_backbone makes it",

@@ -5,6 +5,7 @@ import json
 import math
 import re
 import tempfile
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 
 from mtattn import AttributeGroups
 from mtattn.ablation import Ablations, Change, Effect, Link
+from mtattn.functional import Centres
 from mtattn.metrics import AttributeMetrics
 from mtattn.report import (
     FaceExample,
@@ -28,6 +30,7 @@ from mtattn.report import (
     write_report,
 )
 from mtattn.report.ablation import ablation_sentences
+from mtattn.report.faces import overlay
 from mtattn.report.sentences import headline
 
 NAN = math.nan
@@ -402,6 +405,20 @@ class TestFigures:
         run = make_run(FACES)
         face = FaceExample(torch.rand(color, *size), torch.ones(3), torch.ones(3), torch.zeros(3, 2, 2))
         assert 'width="' in written(tmp_path, {**run, "faces": [face]})
+
+    def test_an_overlay_colours_each_place_by_the_cell_that_looks_there(self):
+        maps = torch.tensor([[[4.0, -4.0], [-4.0, -4.0]]])
+        face = FaceExample(
+            torch.full((3, 50, 50), 0.5), torch.ones(1), torch.ones(1), maps, Centres([0.1, 0.6], [0.1, 0.6])
+        )
+        drawn = overlay(face, 0, limit=4.0)
+        orange = drawn[..., 0] > drawn[..., 2]
+        share = orange.float().mean()  # up to the middle between the centres, and inside the corner's curve
+        assert orange[:30, :30].any()
+        assert not orange[60:].any()
+        assert not orange[:, 60:].any()
+        squares = overlay(replace(face, centres=None), 0, limit=4.0)
+        assert (squares[..., 0] > squares[..., 2]).float().mean() > share
 
 
 class TestFiles:

@@ -176,10 +176,12 @@ def test_health_says_what_is_served(client):
 
 def test_the_page_loads_nothing_from_elsewhere(client):
     page = client.get("/").text
-    for name in ("page/style.css", "page/script.js"):
+    for name in ("page/style.css", "page/script.js", "page/map.js"):
         assert name in page
         assert client.get(name).status_code == 200
-    everything = page + client.get("page/style.css").text + client.get("page/script.js").text
+    everything = (
+        page + client.get("page/style.css").text + client.get("page/script.js").text + client.get("page/map.js").text
+    )
     assert "http:" not in everything
     assert "https:" not in everything
 

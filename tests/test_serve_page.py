@@ -1,6 +1,7 @@
 """The page of the served example in headless Chromium: drop a picture, see attributes and where their evidence lies."""
 
 import pytest
+import torch
 
 for package in ("onnx", "onnxruntime", "fastapi", "uvicorn", "selenium"):
     pytest.importorskip(package, reason="the extras export and serve, and selenium, are not installed")
@@ -12,6 +13,9 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 from serving import encoded, red_above_blue, write_model  # noqa: E402
 
+from mtattn.functional import Centres, draw_maps  # noqa: E402
+
+SIDE = 160  # of the canvas
 pytestmark = pytest.mark.outside
 
 MAP = """
@@ -43,10 +47,9 @@ def status(page, text):
 
 
 def colors(page):
-    """What is drawn in the four rows of the map at its left edge: orange, blue or nothing."""
-    pixels = page.execute_script(MAP)
-    columns = len(pixels) // 4 // 4
-    edges = [pixels[4 * columns * row : 4 * columns * row + 4] for row in range(4)] if columns else [pixels]
+    """What is drawn at the middles of the map's four rows, at its left edge: orange, blue or nothing."""
+    pixels = torch.tensor(page.execute_script(MAP)).view(SIDE, SIDE, 4)
+    edges = [pixels[SIDE * (2 * row + 1) // 8, 0].tolist() for row in range(4)]
     return ["nothing" if edge[3] == 0 else "orange" if edge[0] > edge[2] else "blue" for edge in edges]
 
 
@@ -60,7 +63,7 @@ def test_a_dropped_picture_shows_its_attributes_and_pointing_at_one_its_map(page
     ActionChains(page).move_to_element(rows(page)[1]).perform()
     assert colors(page) == ["blue"] * 4
     ActionChains(page).move_to_element(page.find_element(By.TAG_NAME, "h1")).perform()
-    assert colors(page) == ["nothing"]
+    assert colors(page) == ["nothing"] * 4
 
 
 def test_the_keyboard_does_all_that_the_mouse_does(page):
@@ -108,3 +111,31 @@ def test_the_browser_has_nothing_to_complain_of(page, address):
     loaded = page.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
     assert loaded
     assert all(name.startswith((address, f"blob:{address}")) for name in loaded)
+
+
+@pytest.mark.parametrize(
+    "centres",
+    [None, Centres([0.01, 0.26, 0.51, 0.76], [0.1, 0.4, 0.9]), Centres([-0.2, 0.3, 0.8, 1.3], [0.4, 0.5, 0.6])],
+    ids=["squares", "up and left", "beyond the picture"],
+)
+def test_the_browser_draws_a_map_as_torch_does(centres, page):
+    values = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    told = None if centres is None else centres._asdict()
+    limit = float(values.abs().max())
+    page.execute_script(
+        "drawMap(document.querySelector('#map'), ...arguments)", values.flatten().tolist(), [4, 3], limit, told
+    )
+    pixels = torch.tensor(page.execute_script(MAP)).view(SIDE, SIDE, 4)
+    drawn = draw_maps(values, (SIDE, SIDE), centres)
+    assert (pixels[..., 3] - 204 * drawn.abs() / limit).abs().max() < 1
+    seen = pixels[..., 3] > 9
+    assert torch.equal((pixels[..., 0] > pixels[..., 2])[seen], (drawn > 0)[seen])
+
+
+def test_the_page_draws_the_cells_where_the_model_says_that_they_look(tmp_path, chromium):
+    low = Centres([0.6, 0.7, 0.8, 0.9], [0.1, 0.3, 0.5, 0.7, 0.8, 0.9])
+    with served(write_model(tmp_path / "colours.onnx", centres=low._asdict())) as address:
+        chromium.get(address)
+        drop(chromium, ".drop", encoded(red_above_blue()))
+        ActionChains(chromium).move_to_element(rows(chromium)[0]).perform()
+        assert colors(chromium) == ["orange", "orange", "orange", "blue"]

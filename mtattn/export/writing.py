@@ -17,7 +17,7 @@ from torch.export import Dim
 
 from mtattn._extras import needed_by
 from mtattn.export.metadata import description_of, free_file, metadata_of, write_onnx
-from mtattn.models import FARAMTN
+from mtattn.models import FARAMTN, map_centres
 
 
 def export_onnx(
@@ -67,6 +67,8 @@ def export_onnx(
             f"export_onnx: a model exports with open height and width if its trunk takes images of any size, "
             f"got one that does not ({_first_line(error)}); pass dynamic_size=False."
         ) from error
+    if maps:
+        metadata["map_centres"] = map_centres(model)._asdict()
     write_onnx(proto, file, metadata, description_of(metadata))
 
 

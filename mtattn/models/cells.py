@@ -1,7 +1,7 @@
 """Where in the picture the cells of attribute maps look: at the middle of what their convolutions read."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -176,7 +176,7 @@ def _pair(value: Any) -> list[int]:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def _evaluating(model: nn.Module) -> Generator[None]:
     modes = {module: module.training for module in model.modules()}
     try:
         for module in modes:

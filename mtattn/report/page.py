@@ -59,9 +59,10 @@ _READ_LINKS = (
 )
 _READ_MAPS = (
     "The parts of the picture that speak for an attribute (orange) and against it (blue). These maps are no "
-    "approximation made afterwards: the squares of a map average exactly to the attribute's logit, from which the "
-    "probability beneath it comes. Every square has seen more of the picture than it covers. Each group is shown by "
-    "the attribute that gains most over its baseline; the scale is the same for all pictures."
+    "approximation made afterwards: the cells of a map average exactly to the attribute's logit, from which the "
+    "probability beneath it comes. Each cell is drawn at the middle of what it looks at, smoothly between; it has seen "
+    "more of the picture than its surroundings. Each group is shown by the attribute that gains most over its "
+    "baseline; the scale is the same for all pictures."
 )
 
 
