@@ -123,7 +123,7 @@ LAYERS = st.sampled_from(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.lists(LAYERS, max_size=4))
 def test_a_cell_looks_at_the_middle_of_the_pixels_that_it_depends_on(parts):
     layers = [part() for part in parts]
@@ -133,6 +133,8 @@ def test_a_cell_looks_at_the_middle_of_the_pixels_that_it_depends_on(parts):
             nn.init.ones_(module.weight)
         if isinstance(module, nn.MaxPool2d):  # its gradient has one pixel: let an average stand for it below
             module.stands_for = nn.AvgPool2d(module.kernel_size, module.stride, module.padding)
+        if isinstance(module, nn.ReLU):  # in place, two after each other have no gradient
+            module.stands_for = nn.Identity()
     averaging = nn.Sequential(*(getattr(module, "stands_for", module) for module in trunk))
     images = torch.ones(1, 3, 96, 120, requires_grad=True)
     features = averaging(images)
