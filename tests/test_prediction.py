@@ -1,6 +1,7 @@
 """Predictor: the numbers of the bare model, by name, in order, from whatever pictures come as."""
 
 import itertools
+import json
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from test_cli import GROUPS, small_model
 
 from mtattn import FARAMTN, AttributeGroups, Categorical, Number, Ordinal, Predictor
 from mtattn.data import AttributeImages, image_transform
-from mtattn.models import find_model
+from mtattn.export import export_onnx
+from mtattn.models import find_model, map_centres
 
 COLORS = ["red", "green", "blue", "white", "black", "orange", "grey"]
 
@@ -163,3 +165,26 @@ def test_a_run_a_model_and_a_stopped_run_are_found(model, paths, tmp_path):
     torch.testing.assert_close(
         logits(Predictor(tmp_path / "finished").predict(paths)), bare(model, paths), rtol=1e-4, atol=1e-5
     )
+
+
+def test_a_prediction_knows_where_the_cells_of_its_maps_look(model, paths, tmp_path):
+    (prediction,) = Predictor(model).predict(paths[:1], maps=True)
+    assert prediction.centres == map_centres(model, prediction.image.shape[-2:])
+    (without,) = Predictor(model).predict(paths[:1])
+    assert without.centres is None
+
+
+def test_an_onnx_file_tells_where_its_cells_look_and_an_earlier_one_does_not(model, paths, tmp_path):
+    pytest.importorskip("onnxscript", reason="the extra export is not installed")
+    onnx = pytest.importorskip("onnx", reason="the extra export is not installed")
+    pytest.importorskip("onnxruntime", reason="the extra serve is not installed")
+    export_onnx(model, tmp_path / "face.onnx", dynamic_size=False)
+    (prediction,) = Predictor(tmp_path / "face.onnx").predict(paths[:1], maps=True)
+    assert prediction.centres == map_centres(model)
+    proto = onnx.load(tmp_path / "face.onnx")
+    (entry,) = proto.metadata_props
+    entry.value = json.dumps({key: told for key, told in json.loads(entry.value).items() if key != "map_centres"})
+    onnx.save(proto, tmp_path / "earlier.onnx")
+    (prediction,) = Predictor(tmp_path / "earlier.onnx").predict(paths[:1], maps=True)
+    assert prediction.centres is None
+    assert prediction.maps is not None

@@ -19,7 +19,7 @@ from sphinx.util.docutils import SphinxDirective
 
 HERE = Path(__file__).parent
 LICENSE = HERE.parents[1] / "LICENSE"
-DRAWING = HERE.parents[1] / "examples/serve/page/map.js"  # the server's page draws with it, too
+DRAWING = HERE.parents[1] / "mtattn/serving/page/map.js"  # the server's page draws with it, too
 FILES = [HERE / "page.css", DRAWING, *(HERE / name for name in ("load.js", "picture.js", "page.js"))]
 
 

@@ -126,6 +126,7 @@ def saving_maps(
             probabilities=prediction.logits.sigmoid(),
             targets=prediction.logits * math.nan,
             maps=prediction.maps,
+            centres=prediction.centres,
         )
         file.parent.mkdir(parents=True, exist_ok=True)
         plot_attribute_maps([face], columns, [columns.attributes[index] for index in likeliest]).savefig(file, dpi=150)

@@ -1,5 +1,6 @@
 """What computes: a model in torch, or an ONNX file in onnxruntime. Both are called alike."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -8,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mtattn._extras import needed_by
+from mtattn.functional import Centres
 from mtattn.groups import AttributeGroups
-from mtattn.models import FARAMTN, find_model
+from mtattn.models import FARAMTN, find_model, map_centres
 
 Outputs = tuple[Float[Tensor, "batch column"], Float[Tensor, "batch column h w"] | None]
 
@@ -22,6 +24,10 @@ class Engine(Protocol):
 
     def __call__(self, images: Float[Tensor, "batch color height width"], *, maps: bool) -> Outputs:
         """Compute logits and, if asked for, maps, on the CPU when they come back."""
+        ...
+
+    def map_centres(self, size: Sequence[int]) -> Centres | None:
+        """Tell where the cells of the maps of images of this size look, where that is known."""
         ...
 
 
@@ -63,6 +69,10 @@ class InTorch:
         found = model.attribute_maps(images).float().cpu()
         return found.mean((-2, -1)), found
 
+    def map_centres(self, size: Sequence[int]) -> Centres | None:
+        """Find them, or read them from the config."""
+        return map_centres(self.model, size)
+
 
 class InOnnxruntime:
     """A file of :func:`mtattn.export.export_onnx` in onnxruntime, on the CPU unless told otherwise."""
@@ -82,6 +92,11 @@ class InOnnxruntime:
             raise ValueError("Predictor: this ONNX file was exported without maps; export it again with them.")
         logits, found = self.session.run(images.numpy(), maps=maps)
         return torch.from_numpy(logits), None if found is None else torch.from_numpy(found)
+
+    def map_centres(self, size: Sequence[int]) -> Centres | None:
+        """Read them: the file knows those of images of its own size."""
+        told = self.config.get("map_centres")
+        return Centres(**told) if told and list(size) == list(self.config["image"]["size"]) else None
 
 
 def _checked(engine: Engine, place: object) -> Engine:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mtattn._checks import check_positive
+from mtattn.functional import Centres
 from mtattn.groups import Attribute, AttributeGroups, Categorical, Ordinal
 from mtattn.models import FARAMTN
 from mtattn.prediction.engines import open_engine
@@ -28,6 +29,8 @@ class Prediction:
         groups: The attributes.
         maps: Where each logit comes from, if asked for; they average to the logits.
         image: The picture as the model saw it, in [0, 1], if maps were asked for.
+        centres: Where the cells of the maps look, if maps were asked for and it is known;
+            :func:`mtattn.functional.draw_maps` draws with them.
     """
 
     source: Any
@@ -35,6 +38,7 @@ class Prediction:
     groups: AttributeGroups
     maps: Float[Tensor, "attribute h w"] | None = None
     image: Float[Tensor, "color height width"] | None = None
+    centres: Centres | None = None
 
     @property
     def probabilities(self) -> dict[str, float | dict[str, float]]:
@@ -149,8 +153,11 @@ class Predictor:
 
     def _compute(self, batch: list[tuple[Any, Tensor]], maps: bool) -> Iterator[Prediction]:
         logits, found = self._engine(torch.stack([image for _, image in batch]), maps=maps)
+        centres = None if found is None else self._engine.map_centres(batch[0][1].shape[-2:])
         for index, (source, image) in enumerate(batch):
-            more = {} if found is None else {"maps": found[index], "image": self._as_seen(image)}
+            more: dict[str, Any] = {}
+            if found is not None:
+                more = {"maps": found[index], "image": self._as_seen(image), "centres": centres}
             yield Prediction(source, logits[index], self.groups, **more)
 
     def _as_seen(self, image: Float[Tensor, "color height width"]) -> Float[Tensor, "color height width"]:
