@@ -82,7 +82,8 @@ def read_onnx_metadata(file: "str | os.PathLike[str]") -> dict[str, Any]:
         ``unit``, ``mean`` and ``std``), ``decode`` (for each kind, how to read its columns), ``image`` (``size``,
         ``mean``, ``std`` and, unless it is the whole image, ``crop``, see :func:`mtattn.data.image_transform`),
         ``input`` (the same in words), ``mtattn_version`` and, with maps, ``map_centres`` (``rows`` and ``columns``,
-        where the cells of a map look in such an image, see :func:`mtattn.models.map_centres`). Files of older versions have ``groups``, ``image`` and ``mtattn_version`` only.
+        where the cells of a map look in such an image, see :func:`mtattn.models.map_centres`). Files of older
+        versions have ``groups``, ``image`` and ``mtattn_version`` only.
 
     Raises:
         FileNotFoundError: There is no such file.
