@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mtattn._extras import needed_by
 from mtattn.groups import check_known
-from mtattn.models.checkpoints import load_backbone_weights
+from mtattn.models.checkpoints import CutBackbone, is_our_own, load_backbone_weights
 from mtattn.models.config import check_backbone_options
 
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ def build_backbone(
     Args:
         name: A timm model name.
         pretrained: Whether timm fetches its pretrained weights.
-        weights: A local checkpoint of the same timm model, read instead of fetching one.
+        weights: A local checkpoint of the same timm model, or ``model.safetensors`` of a FARAMTN on it, read instead of
+            fetching one.
         options: Further arguments for ``timm.create_model``.
         drop_stages: How many of the last stages to leave out, which keeps the map large for small images.
         whole: Whether to keep the model whole, with a fresh bottleneck after it, whatever its family.
@@ -136,7 +137,8 @@ def build_backbone(
     except TypeError as error:
         raise ValueError(f"from_timm: backbone_options are saved as JSON, got {options}: {error}") from error
     model: Any = _create(name, pretrained, options)
-    if weights is not None:
+    ours = weights is not None and is_our_own(Path(weights))
+    if weights is not None and not ours:
         load_backbone_weights(model, Path(weights))
     cut = None if whole else _FAMILIES.get(type(model).__name__)
     if whole and drop_stages:
@@ -156,6 +158,8 @@ def build_backbone(
     except Exception as error:  # some models have no such map, and say so in many ways
         raise ValueError(f"from_timm: {name!r} gives no feature map ({type(error).__name__}: {error}).") from error
     shared = FreshBottleneck(features.shape[1]) if shared is None else shared
+    if weights is not None and ours:
+        load_backbone_weights(CutBackbone(trunk, None if whole else shared), Path(weights))
     out_channels = _run(shared, features).shape[1]
     mean, std = (_for_each(num_colors, model.pretrained_cfg[key]) for key in ("mean", "std"))
     return Backbone(trunk, shared, features.shape[1], out_channels, [height, width], mean, std)

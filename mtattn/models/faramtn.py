@@ -152,7 +152,8 @@ class FARAMTN(Pretrained):
             name: A timm model name.
             groups: The attributes of each group.
             pretrained: Whether timm fetches its pretrained weights.
-            backbone_weights: A local checkpoint of the backbone, read instead of fetching one.
+            backbone_weights: A local checkpoint of the backbone, read instead of fetching one; its names may have any
+                prefix. ``model.safetensors`` of a saved FARAMTN on the same backbone does as well.
             backbone_options: Further arguments for ``timm.create_model``.
             drop_stages: How many of the last stages to leave out; keeps the map large for small images.
             shared: Your own shared module after the whole backbone, in place of its last block.
