@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mtattn import CGFF, FARAMTN, WSGSA, AttributeGroups, Categorical, Number, Ordinal
+from mtattn import CGFF, FARAMTN, WSGSA, AttributeGroups, Categorical, DWSLoss, GroupHeads, Number, Ordinal
 from mtattn.ablation import ablated, measure_ablations
 from mtattn.ablation.changes import Scorer
 
@@ -175,6 +175,47 @@ class TestMeasure:
             nn.Conv2d(3, 16, 4, stride=4), Pooled(WSGSA(16, 5)), CGFF(16), nn.Flatten(), nn.Linear(80, 4)
         )
         assert measure_ablations(model, batches, GROUPS, num_resamples=2).links == []
+
+
+class TestPlantedRelations:
+    """Each group has a label that stands in its own features and one that stands in another group's only."""
+
+    names = ("eyes", "nose", "mouth", "hair", "ears")
+    groups = AttributeGroups({name: [f"{name} own", f"{name} told"] for name in names})
+
+    def planted(self, seed, count=2000):
+        fixed, drawn = torch.Generator().manual_seed(0), torch.Generator().manual_seed(seed)
+        said, names = torch.randn(2, 32, generator=fixed), torch.randn(5, 32, generator=fixed)
+        labels = torch.randint(2, (count, 5, 2), generator=drawn).float()
+        features = (2 * labels - 1) @ said + names + 0.5 * torch.randn(count, 5, 32, generator=drawn)
+        return features, torch.stack([labels[..., 0], labels[..., 1].roll(1, 1)], -1).flatten(1)
+
+    def trained(self, part, replace):
+        torch.manual_seed(0)
+        model = nn.Sequential(CGFF(32, num_heads=4, key_channels=8, norm=False), GroupHeads(32, self.groups))
+        loss, optimizer = DWSLoss(self.groups, rule="equal"), torch.optim.AdamW(model.parameters(), 1e-2)
+        features, targets = self.planted(seed=1)
+        with ablated(model, part, replace):
+            for _ in range(12):
+                for batch, truth in zip(features.split(100), targets.split(100), strict=True):
+                    loss(model(batch), truth).backward()
+                    optimizer.step()
+                    optimizer.zero_grad()
+            features, targets = self.planted(seed=2)
+            with torch.no_grad():
+                right = ((model(features) > 0) == (targets > 0.5)).float().mean(0)
+        return model, right[1::2].mean().item()
+
+    def test_cgff_finds_them_where_uniform_mixing_and_no_exchange_do_not(self):
+        model, told = self.trained("affinity", lambda affinity: affinity)
+        assert told > 0.97
+        assert self.trained("affinity", lambda affinity: torch.full_like(affinity, 1 / 5))[1] < told - 0.2
+        assert self.trained("exchange", torch.zeros_like)[1] < 0.6
+
+        found = measure_ablations(model, [self.planted(seed=3)], self.groups, num_resamples=50)
+        costly = {(link.listener, link.speaker) for link in found.links if link.mean.value < -0.02}
+        assert costly == {(name, self.names[index - 1]) for index, name in enumerate(self.names)}
+        assert found.differing > 0.3
 
 
 class Pooled(nn.Module):
