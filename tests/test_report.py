@@ -58,7 +58,7 @@ def make_ablations(groups, *, cost=0.03):
         ("gates", "one half"),
         ("positions", "uniform ones"),
         ("affinity", "uniform weights"),
-        ("exchange", "nothing"),
+        ("exchange", "its mean over images"),
     ]
     effects = [
         Effect(*part, Change(-cost, -cost - 0.01, -cost + 0.01), changes(groups.attributes, -cost)) for part in parts
@@ -330,7 +330,7 @@ class TestAblations:
 
     def test_the_link_that_matters_is_named_and_the_others_are_bounded(self):
         said = self.said()
-        assert "Removing what eyes hears from mouth costs Eyeglasses 3.0 points (2.0 to 4.0)." in said
+        assert "Averaging over images what eyes hears from mouth costs Eyeglasses 3.0 points (2.0 to 4.0)." in said
         assert "What each group gains by hearing each other" in page_of(make_ablations(FACES))
 
     def test_a_link_of_little_cost_bounds_those_that_are_not_named(self):

@@ -1,7 +1,7 @@
 """measure_ablations: what each part of a trained model does on a data set."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from itertools import permutations
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtattn.ablation.changes import Change, Scorer
-from mtattn.ablation.replace import ablated_each, restore
+from mtattn.ablation.replace import ablated_each, heard_from, restore
 from mtattn.groups import AttributeGroups, check_groups
 from mtattn.modules import CGFF, WSGSA
 
@@ -28,7 +28,10 @@ class Effect(NamedTuple):
 
 
 class Link(NamedTuple):
-    """What changed for a group's attributes when it no longer heard another, whose affinity was ``weight``."""
+    """What changed for a group's attributes when it heard the same from another for all images.
+
+    That is the mean of what it hears from it. ``weight`` is the affinity, averaged over images and heads.
+    """
 
     listener: str
     speaker: str
@@ -54,18 +57,18 @@ class _Replacement(NamedTuple):
     part: str
     by: str
     replace: Callable[[Tensor, Tensor], Tensor]  # from the values of a batch and their mean over all images
-    link: tuple[int, int] | None = None
 
 
 @torch.no_grad()
 def measure_ablations(
     model: nn.Module, batches: Batches, groups: AttributeGroups, *, num_resamples: int = 500, seed: int = 0
 ) -> Ablations:
-    """Replace each part of a trained model by simpler things, and each link between two groups by nothing.
+    """Replace each part of a trained model by simpler things, and what a group hears from each other by its mean.
 
     Gates, positions and affinity are replaced by their mean over the images, by their mean over groups, by constants
-    and by another image's; what CGFF adds, by its means and by zero. The score of an attribute is its balanced
-    accuracy. The intervals are those of a paired bootstrap over the images.
+    and by another image's; what CGFF adds, by its means and by zero. A constant may also shift all outputs, which a
+    mean over images does not. The score of an attribute is its balanced accuracy; of a number, the share of the
+    median's absolute error that is avoided. The intervals are those of a paired bootstrap over the images.
 
     Args:
         model: Any model that contains :class:`WSGSA` or :class:`CGFF` and returns one logit an attribute.
@@ -80,9 +83,12 @@ def measure_ablations(
     check_groups("measure_ablations", groups)
     with _evaluating(model):
         seen = _observe(model, batches)
-        replacements = [*_simpler(seen), *_cut_links(seen, len(groups))]
-        outputs = _outputs_without(model, batches, seen, replacements)
-    if replacements and len(outputs[0]) != len(seen.outputs):
+        replacements, links = _simpler(seen), _links(seen, len(groups))
+        contexts: list[Callable[[], AbstractContextManager[None]]]
+        contexts = [partial(_replaced, model, seen, replacement) for replacement in replacements]
+        contexts += [partial(_cut, model, seen, link) for link in links]
+        outputs = _outputs_in(contexts, model, batches)
+    if contexts and len(outputs[0]) != len(seen.outputs):
         raise ValueError(
             f"measure_ablations: goes through the batches twice, got {len(seen.outputs)} images the first time and "
             f"{len(outputs[0])} the second; pass a data loader or a list, not an iterator."
@@ -90,17 +96,13 @@ def measure_ablations(
     score = Scorer(seen.targets, groups, num_resamples=num_resamples, seed=seed)
     before = score(seen.outputs)
     changes = [score(each) - before for each in outputs]
+    of_parts, of_links = changes[: len(replacements)], changes[len(replacements) :]
     effects = [
         Effect(each.part, each.by, Change.of(change.nanmean(1)), _by_name(change, groups.attributes, groups))
-        for each, change in zip(replacements, changes, strict=True)
-        if each.link is None
+        for each, change in zip(replacements, of_parts, strict=True)
     ]
-    links = [
-        _link(each.link, change, seen.affinity, groups)
-        for each, change in zip(replacements, changes, strict=True)
-        if each.link is not None and seen.affinity is not None
-    ]
-    return Ablations(before[0].nanmean().item(), effects, links, seen.differing)
+    cut = [_link(link, change, seen.affinity, groups) for link, change in zip(links, of_links, strict=True)]
+    return Ablations(before[0].nanmean().item(), effects, cut, seen.differing)
 
 
 def _by_name(
@@ -127,19 +129,24 @@ class _Seen(NamedTuple):
     differing: float
 
     @property
-    def affinity(self) -> Tensor | None:
-        """The affinity (group, group) averaged over images, heads and modules."""
+    def affinity(self) -> Float[Tensor, "group group"]:
+        """The affinity averaged over images, heads and modules; empty where there is none."""
         found = [mean.mean(0) for (part, _), mean in self.means.items() if part == "affinity"]
-        return torch.stack(found).mean(0) if found else None
+        return torch.stack(found).mean(0) if found else torch.empty(0, 0)
 
 
 def _observe(model: nn.Module, batches: Batches) -> _Seen:
     sums: dict[tuple[str, nn.Module], Tensor] = {}
     squares = torch.zeros(2)
 
-    def record(part: str, module: nn.Module, values: Tensor) -> Tensor:
+    def add(part: str, module: nn.Module, values: Tensor) -> None:
         sums[part, module] = sums.get((part, module), 0) + values.sum(0)
-        if part == "exchange":
+
+    def record(part: str, module: nn.Module, values: Tensor, *inputs: Tensor) -> Tensor:
+        add(part, module, values)
+        if isinstance(module, CGFF) and part == "exchange":
+            for speaker in range(values.shape[1]):
+                add(f"from {speaker}", module, heard_from(module, inputs[0], speaker))
             of_groups = values - values.mean(1, keepdim=True)
             squares.add_(torch.stack([of_groups.square().sum(), values.square().sum()]).cpu())
         return values
@@ -199,31 +206,38 @@ def _simpler(seen: _Seen) -> list[_Replacement]:
     return [candidate for candidate in candidates if any(part == candidate.part for part, _ in seen.means)]
 
 
-def _cut_links(seen: _Seen, num_groups: int) -> list[_Replacement]:
-    def without(link: tuple[int, int]) -> Callable[[Tensor, Tensor], Tensor]:
-        return lambda values, _: values * mask(values, link)
-
-    def mask(values: Tensor, link: tuple[int, int]) -> Tensor:
-        kept = torch.ones(values.shape[-2:], dtype=values.dtype, device=values.device)
-        kept[link] = 0
-        return kept
-
-    if seen.affinity is None or len(seen.affinity) != num_groups:  # other groups than those of the attributes
+def _links(seen: _Seen, num_groups: int) -> list[tuple[int, int]]:
+    if len(seen.affinity) != num_groups:  # other groups than those of the attributes
         return []
-    links = permutations(range(num_groups), 2)
-    return [_Replacement("affinity", "without one link", without(link), link) for link in links]
+    return list(permutations(range(num_groups), 2))
 
 
-def _outputs_without(model: nn.Module, batches: Batches, seen: _Seen, replacements: list[_Replacement]) -> list[Tensor]:
-    def replaced(replacement: _Replacement, module: nn.Module, values: Tensor) -> Tensor:
+def _replaced(model: nn.Module, seen: _Seen, replacement: _Replacement) -> AbstractContextManager[None]:
+    def replace(module: nn.Module, values: Tensor, *_: Tensor) -> Tensor:
         return replacement.replace(values, seen.means[replacement.part, module]).expand_as(values)
 
-    outputs: list[list[Tensor]] = [[] for _ in replacements]
+    return ablated_each(model, replacement.part, replace)
+
+
+def _cut(model: nn.Module, seen: _Seen, link: tuple[int, int]) -> AbstractContextManager[None]:
+    listener, speaker = link
+
+    def replace(module: CGFF, values: Tensor, x: Tensor) -> Tensor:
+        heard, mean = heard_from(module, x, speaker)[:, listener], seen.means[f"from {speaker}", module][listener]
+        return values.index_add(1, torch.tensor([listener], device=values.device), (mean - heard).unsqueeze(1))
+
+    return ablated_each(model, "exchange", replace)
+
+
+def _outputs_in(
+    contexts: list[Callable[[], AbstractContextManager[None]]], model: nn.Module, batches: Batches
+) -> list[Tensor]:
+    outputs: list[list[Tensor]] = [[] for _ in contexts]
     for images, _ in batches:
         with _trunk_run_once(model):
             on_device = images.to(_device(model))
-            for found, replacement in zip(outputs, replacements, strict=True):
-                with ablated_each(model, replacement.part, partial(replaced, replacement)):
+            for found, context in zip(outputs, contexts, strict=True):
+                with context():
                     found.append(model(on_device).float().cpu())
     return [torch.cat(found) if found else torch.empty(0) for found in outputs]
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mtattn.modules import CGFF, WSGSA
@@ -44,7 +45,7 @@ def ablated(model: nn.Module, part: str, replace: Callable[[Tensor], Tensor]) ->
     if not computing(model, part):
         kind, _ = _COMPUTED_BY[part]
         raise ValueError(f"ablated: {kind.__name__} computes {part}, and {type(model).__name__} contains none.")
-    with ablated_each(model, part, lambda _, values: replace(values)):
+    with ablated_each(model, part, lambda _, values, *__: replace(values)):
         yield
 
 
@@ -55,8 +56,8 @@ def computing(model: nn.Module, part: str) -> list[nn.Module]:
 
 
 @contextmanager
-def ablated_each(model: nn.Module, part: str, replace: Callable[[nn.Module, Tensor], Tensor]) -> Generator[None]:
-    """Replace what each module computes by a function of the module and of what it computes."""
+def ablated_each(model: nn.Module, part: str, replace: Callable[..., Tensor]) -> Generator[None]:
+    """Replace what each module computes by a function of the module, of what it computes, and of its inputs."""
     _, method = _COMPUTED_BY[part]
     with ExitStack() as stack:
         for module in computing(model, part):
@@ -68,13 +69,26 @@ def ablated_each(model: nn.Module, part: str, replace: Callable[[nn.Module, Tens
 
 class _Replaced:
     def __init__(
-        self, module: nn.Module, compute: Callable[..., Tensor | None], replace: Callable[[nn.Module, Tensor], Tensor]
+        self, module: nn.Module, compute: Callable[..., Tensor | None], replace: Callable[..., Tensor]
     ) -> None:
         self.module, self.compute, self.replace = module, compute, replace
 
     def __call__(self, *inputs: Any) -> Tensor | None:
         values = self.compute(*inputs)
-        return None if values is None else self.replace(self.module, values)  # None: no positions are weighed
+        return None if values is None else self.replace(self.module, values, *inputs)  # None: no positions are weighed
+
+
+def heard_from(cgff: CGFF, x: Tensor, speaker: int) -> Tensor:
+    """Compute what each group hears from one group: its part of the sum that CGFF adds."""
+    affinity = CGFF._affinity(cgff, x)
+    from_speaker = torch.zeros_like(affinity)
+    from_speaker[..., speaker] = affinity[..., speaker]
+    before = cgff.__dict__.get("_affinity")
+    cgff.__dict__["_affinity"] = lambda _: from_speaker
+    try:
+        return CGFF._heard(cgff, x)
+    finally:
+        restore(cgff, "_affinity", before)
 
 
 def restore(module: nn.Module, method: str, before: Any) -> None:

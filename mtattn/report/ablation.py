@@ -12,7 +12,7 @@ _WITHOUT = {
     ("positions", "their mean over images"): "positions that depend on the image",
     ("gates", "one half"): "channel gates",
     ("gates", "their mean over images"): "gates that depend on the image",
-    ("exchange", "nothing"): "exchange between groups",
+    ("exchange", "its mean over images"): "exchange: every group hears the same for all images",
     ("affinity", "uniform weights"): "preferences: every group listens to all groups alike",
 }
 _ALIKE = 0.05  # a share of what is heard; below it the rows of an affinity mean little
@@ -64,10 +64,8 @@ def _strongest_links(links: list[Link]) -> Iterator[str]:
     others = [cost for cost in costs if cost not in named]
     for cost in named:
         link, value, low, high = cost.link, *(f"{-100 * number:.1f}" for number in cost.change)
-        yield (
-            f"Removing what {link.listener} hears from {link.speaker} costs {cost.attribute} {value} points "
-            f"({high} to {low})."
-        )
+        heard = f"what {link.listener} hears from {link.speaker}"
+        yield f"Averaging over images {heard} costs {cost.attribute} {value} points ({high} to {low})."
     if named and others:
         yield f"No other link costs an attribute more than {-100 * others[0].change.value:.1f} points."
     if links and not named:

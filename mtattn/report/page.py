@@ -54,8 +54,8 @@ _READ_ABLATIONS = (
 )
 _READ_LINKS = (
     "A row shows what a group gains by hearing each other group: by how many points the mean score of its attributes "
-    "falls when that link is cut. Below it stands the weight of the link in percent, averaged over images and heads. "
-    "A large weight is no proof of influence."
+    "falls when it hears the same from it for all images, the mean. Below it stands the weight of the link in percent, "
+    "averaged over images and heads. A large weight is no proof of influence."
 )
 _READ_MAPS = (
     "The parts of the picture that speak for an attribute (orange) and against it (blue). These maps are no "
