@@ -76,6 +76,14 @@ class TestRuns:
         runs.add(record | {"seed": 1})
         assert len(run.Runs(path).done) == 2
 
+    def test_with_all_results_there_it_says_at_once_that_nothing_is_to_do(self, study, monkeypatch, capsys):
+        pytest.importorskip("torchjd", reason="the study needs the extra bench")
+        pytest.importorskip("scipy", reason="the study needs the extra bench")
+        run = study("run")
+        monkeypatch.setattr(run, "load", None)  # it would take minutes
+        run.main(["lfwa", "--root", "nowhere", "--weights", "nowhere.pth"])
+        assert "nothing to do: all " in capsys.readouterr().out
+
     def test_the_best_settings_of_the_first_seed_are_decided_by_more(self, study, tmp_path):
         pytest.importorskip("torchjd", reason="the study needs the extra bench")
         pytest.importorskip("scipy", reason="the study needs the extra bench")

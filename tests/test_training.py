@@ -1,6 +1,5 @@
 import copy
 import math
-import re
 import shutil
 
 import pytest
@@ -13,7 +12,7 @@ from mtattn import FARAMTN, AttributeGroups, DWSLoss
 from mtattn.data import UnreadableImage
 from mtattn.metrics import AttributeMetrics, train_rates
 from mtattn.training import SCORES, TrainingDiverged, evaluate, fit
-from mtattn.training.loop import warmup_then_cosine
+from mtattn.training.epochs import warmup_then_cosine
 
 GROUPS = AttributeGroups({"left": ["Left"], "whole": ["Bright", "Never"]})
 MEASURED_TIMES = {"seconds", "images_per_second"}
@@ -102,8 +101,14 @@ def test_it_ends_with_the_weights_of_the_best_epoch(select_by, tmp_path):
     assert scores[select_by] == pytest.approx(max(record["valid"][select_by] for record in history))
 
 
-@pytest.mark.parametrize("rule", ["dws", "random"])
-@pytest.mark.parametrize("options", [{}, {"averaging": 0.9}, {"workers": 1}], ids=["plain", "averaged", "worker"])
+@pytest.mark.parametrize(
+    ("rule", "options"),
+    [
+        pytest.param("dws", {"averaging": 0.9}, id="averaged"),
+        pytest.param("random", {}, id="random weights"),
+        pytest.param("dws", {"workers": 1, "epochs": 3}, id="worker"),  # it starts in each epoch, which takes the time
+    ],
+)
 def test_a_resumed_run_ends_like_one_that_was_never_stopped(options, rule, tmp_path):
     whole, stopped, resumed = setting(rule), setting(rule), setting(rule)
     expected = run(tmp_path / "whole", whole, **options)
@@ -156,11 +161,16 @@ def test_an_unreadable_image_stops_the_run_and_the_checkpoint_stays(tmp_path):
 
 
 def test_a_checkpoint_left_unfinished_is_not_taken_for_one(tmp_path):
-    run(tmp_path, epochs=2)
+    stop_in_third_epoch(tmp_path)
     unfinished = tmp_path / "checkpoints/partial"
     unfinished.mkdir()
     (unfinished / "model.safetensors").write_text("torn")
-    assert len(run(tmp_path, resume=True, epochs=4)) == 4
+    assert len(run(tmp_path, resume=True)) == 4
+
+
+def stop_in_third_epoch(folder):
+    with pytest.raises(UnreadableImage, match="gone"):
+        run(folder, train=Squares(disturb=raise_at(48 * 2 + 20, UnreadableImage("gone"))))
 
 
 def test_the_last_two_checkpoints_are_kept_and_each_holds_the_best_weights(tmp_path):
@@ -260,13 +270,22 @@ def test_a_folder_that_only_looks_like_a_checkpoint_is_passed_over(tmp_path, cap
     assert "epoch-0005 cannot be read: no list of its files in files.json" in capsys.readouterr().out
 
 
-def test_checkpoints_of_another_model_are_refused(tmp_path, capsys):
-    run(tmp_path)
-    _, loss, _, metrics = setting()
-    other = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
-    with pytest.raises(ValueError, match=r"fit: none of .*epoch-0004 can be read"):
-        run(tmp_path, (other, loss, torch.optim.SGD(other.parameters()), metrics), resume=True)
-    assert re.search(r"epoch-0004 cannot be read: Error.* in loading state_dict", capsys.readouterr().out)
+def test_a_whole_checkpoint_that_does_not_fit_is_refused_and_never_taken_for_a_damaged_one(tmp_path, monkeypatch):
+    model, loss, optimizer, metrics = setting()
+    run(tmp_path, (model, loss, optimizer, metrics))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    parts = setting()
+    parts[0].renamed = parts[0].__dict__["_modules"].pop("heads")  # as many numbers in as many tensors
+    with pytest.raises(ValueError, match=r"epoch-0004 is whole and fits neither .* in loading state_dict"):
+        run(tmp_path, parts, resume=True)
+
+    def out_of_memory(*_, **__):
+        raise torch.OutOfMemoryError("no room on the device")
+
+    monkeypatch.setattr("accelerate.Accelerator.load_state", out_of_memory)
+    with pytest.raises(torch.OutOfMemoryError, match="no room on the device"):
+        run(tmp_path, resume=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_checkpoints_that_are_all_damaged_are_refused(tmp_path):

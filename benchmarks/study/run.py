@@ -64,20 +64,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="runs at a time, each on one thread")
     options = parser.parse_args(arguments)
     source = Source(options.data, options.root, options.cache, options.backbone, options.weights, options.size)
-    load(source)  # before the processes start, so that one computes the maps
     runs = Runs(options.results or HERE / "results" / f"{options.data}.jsonl")
     rows = [BY_NAME[name] for name in options.rows] if options.rows else list(rows_of(options.data))
-    with multiprocessing.get_context("spawn").Pool(options.processes, _start) as pool:
-        for jobs in (
-            lambda: search(source, rows),
-            lambda: search_decay(source, rows, runs),
-            lambda: search_again(source, rows, runs),
-            lambda: final(source, rows, runs, options),
-        ):
-            waiting = [job for job in jobs() if runs.lacks(job)]
-            for number, record in enumerate(pool.imap_unordered(do, waiting), 1):
-                runs.add(record)
-                print(f"{number}/{len(waiting)} {describe(record)}", flush=True)
+    done = len(runs.done)
+    for stage in (
+        lambda: search(source, rows),
+        lambda: search_decay(source, rows, runs),
+        lambda: search_again(source, rows, runs),
+        lambda: final(source, rows, runs, options),
+    ):
+        waiting = [job for job in stage() if runs.lacks(job)]
+        if waiting:
+            do_all(waiting, runs, options.processes)
+    if len(runs.done) == done:
+        print(f"nothing to do: all {done} runs stand in {runs.path}; give another --results to run them again")
+
+
+def do_all(waiting: Sequence[Job], runs: Runs, num_processes: int) -> None:
+    """Do the runs that are not done yet, and write each down when it is."""
+    print(f"{len(waiting)} runs to do, the trunk's maps first, if they are not there yet", flush=True)
+    load(waiting[0].source)  # before the processes start, so that one computes the maps
+    with multiprocessing.get_context("spawn").Pool(num_processes, _start) as pool:
+        for number, record in enumerate(pool.imap_unordered(do, waiting), 1):
+            runs.add(record)
+            print(f"{number}/{len(waiting)} {describe(record)}", flush=True)
 
 
 def search(source: Source, rows: Sequence[Row]) -> list[Job]:

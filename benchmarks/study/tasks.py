@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torchjd.scalarization import FAMO, UW
 
 from mtattn import DynamicWeighting
-from mtattn.training.loop import warmup_then_cosine
+from mtattn.training.epochs import warmup_then_cosine
 
 SEEDS, SEARCH_SEED, PERIODS, STEPS, BATCH, INPUTS = 10, 1000, 100, 10, 64, 16
 HELD = {"valid": 4096, "test": 16384}

@@ -18,7 +18,7 @@ from torchmetrics.functional.classification import binary_calibration_error
 from mtattn import AttributeGroups
 from mtattn.data import CELEBA_GROUPS
 from mtattn.metrics import AttributeMetrics, train_rates
-from mtattn.training.loop import warmup_then_cosine
+from mtattn.training.epochs import warmup_then_cosine
 
 PARTS_OF_EPOCH = 4  # how often the groups' losses are noted
 

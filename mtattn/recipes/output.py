@@ -10,6 +10,7 @@ from typing import Any
 
 from mtattn._files import write_whole
 from mtattn.training import processes
+from mtattn.training.lock import LOCK_FILE, lock_folder
 
 SETTINGS_FILE = "settings.json"
 RUN_FILES = ("metrics.json", "metrics.csv", "report.html", "split.csv")
@@ -36,7 +37,7 @@ def check_output(options: Namespace) -> Path:
                 f"{output} already holds a run; go on with --resume, replace it with --overwrite, "
                 f"or give another --output."
             )
-    elif not was_ours and output.exists() and any(output.iterdir()):
+    elif not was_ours and output.exists() and any(file.name != LOCK_FILE for file in output.iterdir()):
         raise ValueError(f"{output} is not empty and holds no run, so it is left alone; give another --output.")
     return output
 
@@ -44,21 +45,26 @@ def check_output(options: Namespace) -> Path:
 def open_output(options: Namespace) -> None:
     """Make the output folder, set a run aside that is to be replaced, and note the settings; call it last.
 
-    Of several processes the first does this, when all have found the folder to be free.
+    Of several processes the first does this, when all have found the folder to be free. No other run can then begin
+    there until :func:`~mtattn.recipes.run_recipe` ends or the process does.
+
+    Raises:
+        ValueError: Another run is at work there, or was meanwhile.
 
     Example:
         >>> options = Namespace(output=Path(tempfile.mkdtemp(), "run"), resume=False, overwrite=False, seed=0)
         >>> check_output(options) == options.output
         True
         >>> open_output(options)
-        >>> [file.name for file in options.output.iterdir()]
-        ['settings.json']
+        >>> sorted(file.name for file in options.output.iterdir())
+        ['.lock', 'settings.json']
     """
+    lock_folder(options.output)
+    check_output(options)  # once more: nobody else can change it now
     processes().wait_for_everyone()
     if processes().is_main_process:
         if options.overwrite:
             _set_aside(options.output)
-        options.output.mkdir(parents=True, exist_ok=True)
         write_whole(options.output / SETTINGS_FILE, json.dumps(_settings(options), indent=2) + "\n")
     processes().wait_for_everyone()
 

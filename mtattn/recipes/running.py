@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 
 from mtattn.recipes.output import REPLACED
 from mtattn.training import TrainingDiverged, processes
-from mtattn.training.checkpoints import complete_checkpoints
+from mtattn.training.checkpoints import last_checkpoint
+from mtattn.training.lock import unlock_folder
 
 
 def run_recipe(main: Callable[[Namespace], None], options: Namespace) -> None:
@@ -37,6 +38,8 @@ def run_recipe(main: Callable[[Namespace], None], options: Namespace) -> None:
         return
     finally:
         signal.signal(signal.SIGTERM, on_sigterm)
+        if "output" in options:
+            unlock_folder(options.output)
     if (replaced := options.output / REPLACED).is_dir():
         text += f" The run that was to be replaced is in {replaced}."
     sys.exit(f"{Path(sys.argv[0]).name}: {text}")
@@ -46,7 +49,7 @@ def _where_it_stopped(options: Namespace) -> str:
     """Tell from where a run can go on; if there are several processes, the first tells."""
     if os.environ.get("RANK", "0") != "0":  # not processes(): it may wait for others that have stopped
         sys.exit(1)
-    last = max(complete_checkpoints(options.output / "checkpoints"), default=None)
+    last = last_checkpoint(options.output / "checkpoints")
     if last is None or "resume" not in options:
         return "stopped."
     return f"stopped. The last whole checkpoint is {last}; go on from there with --resume."

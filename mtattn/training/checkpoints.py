@@ -2,19 +2,22 @@
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from mtattn._extras import needed_by
+from mtattn.losses import DWSLoss
+from mtattn.training.begun import Settings, check_new, check_same_run
+from mtattn.training.disk import one_line, to_disk, written_by_all
 
 with needed_by("mtattn.training", extra="recipes"):
     from accelerate import Accelerator
     from accelerate.utils import broadcast_object_list
-    from safetensors import SafetensorError
     from safetensors.torch import save_model
 
 BEST_FILE = "best.safetensors"
@@ -30,11 +33,25 @@ def checkpoint_of(checkpoints: Path, epoch: int) -> Path:
 
 def complete_checkpoints(checkpoints: Path) -> list[Path]:
     """List the checkpoints that were finished, the oldest first."""
-    return sorted(checkpoints.glob("epoch-????"))
+    return sorted(filter(_epoch, checkpoints.glob("epoch-*")), key=_epoch)
+
+
+def last_checkpoint(checkpoints: Path) -> Path | None:
+    """Find the last checkpoint that was finished."""
+    return max(complete_checkpoints(checkpoints), key=_epoch, default=None)
+
+
+def _epoch(checkpoint: Path) -> int:
+    number = checkpoint.name.removeprefix("epoch-")
+    return int(number) if number.isdecimal() else 0
 
 
 def save_checkpoint(
-    accelerator: Accelerator, checkpoints: Path, history: list[dict[str, Any]], best: nn.Module | None
+    accelerator: Accelerator,
+    checkpoints: Path,
+    history: list[dict[str, Any]],
+    best: nn.Module | None,
+    begun: Settings,
 ) -> None:
     """Save everything that a run needs to go on after this epoch, and delete the checkpoints before the last two.
 
@@ -43,34 +60,31 @@ def save_checkpoint(
         checkpoints: The folder of all checkpoints.
         history: The records of the epochs until now.
         best: The model, if it is the best so far; None: the last checkpoint has the best weights.
+        begun: How the run was begun.
 
     Raises:
-        OSError: The checkpoint cannot be written. Nothing of it is left, and those before it are untouched.
+        OSError: The checkpoint cannot be written. Nothing of it is left, and those before it are untouched. Every
+            process raises it.
     """
     partial = checkpoints / "partial"
-    try:
-        if accelerator.is_main_process:
-            shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
-        accelerator.wait_for_everyone()
-        accelerator.save_state(str(partial))
-        accelerator.wait_for_everyone()  # each process has written its own random state
-        if accelerator.is_main_process:
-            _finish(partial, checkpoints, history, best, accelerator.num_processes)
-    except (OSError, RuntimeError, SafetensorError) as error:  # on a full disk, each library raises its own
-        place = next(path for path in (checkpoints, *checkpoints.absolute().parents) if path.exists())
-        free = shutil.disk_usage(place).free / 1e6  # torch does not say that there was no room
-        shutil.rmtree(partial, ignore_errors=True)
-        before = max(complete_checkpoints(checkpoints), default=None)
-        kept = f"The last good checkpoint is {before}" if before else "There is no checkpoint yet"
-        raise OSError(
-            f"fit: cannot write the checkpoint of epoch {len(history)} to {checkpoints}, {free:.0f} MB were free "
-            f"({_one_line(error)}). {kept}; make room and resume."
-        ) from error
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
     accelerator.wait_for_everyone()
+    what = f"the checkpoint of epoch {len(history)} to {checkpoints}"
+    last = last_checkpoint(checkpoints)
+    afterwards = f"The last good checkpoint is {last}" if last else "There is no checkpoint yet"
+    # each process writes its own random state, and the first then makes of it all a checkpoint
+    written_by_all(lambda: accelerator.save_state(str(partial)), partial, what, afterwards)
+
+    def finish() -> None:
+        if accelerator.is_main_process:
+            _finish(partial, checkpoints, history, best, begun)
+
+    written_by_all(finish, partial, what, afterwards)
 
 
 def _finish(
-    partial: Path, checkpoints: Path, history: list[dict[str, Any]], best: nn.Module | None, num_processes: int
+    partial: Path, checkpoints: Path, history: list[dict[str, Any]], best: nn.Module | None, begun: Settings
 ) -> None:
     if best is None:
         # a copy, not a link: what damages the one must not damage the other
@@ -79,28 +93,40 @@ def _finish(
         save_model(best, str(partial / BEST_FILE))
     (partial / HISTORY_FILE).write_text(json.dumps(history, indent=2), encoding="utf-8")
     files = {file.name: _digest(file) for file in sorted(partial.iterdir())}
-    manifest = json.dumps({"num_processes": num_processes, "files": files}, indent=2)
-    (partial / MANIFEST_FILE).write_text(manifest, encoding="utf-8")
+    (partial / MANIFEST_FILE).write_text(json.dumps({"begun": begun, "files": files}, indent=2), encoding="utf-8")
     for path in (*partial.iterdir(), partial):
-        _to_disk(path)
+        to_disk(path)
     checkpoint = checkpoint_of(checkpoints, len(history))
     shutil.rmtree(checkpoint, ignore_errors=True)  # one that could not be read
     partial.rename(checkpoint)  # at once: a checkpoint is whole or not there
-    _to_disk(checkpoints)
+    to_disk(checkpoints)
     _delete_before(checkpoint, checkpoints)
 
 
 def _delete_before(checkpoint: Path, checkpoints: Path) -> None:
-    earlier = [other for other in complete_checkpoints(checkpoints) if other < checkpoint]
+    earlier = [other for other in complete_checkpoints(checkpoints) if _epoch(other) < _epoch(checkpoint)]
     for old in earlier[: 1 - KEPT]:
         shutil.rmtree(old)
 
 
-def load_checkpoint(accelerator: Accelerator, checkpoints: Path) -> list[dict[str, Any]]:
-    """Go back to the last checkpoint that can be read and return the records of the epochs until then.
+def check_begins(checkpoints: Path, loss: DWSLoss, optimizer: Optimizer, *, resume: bool) -> None:
+    """Refuse to begin where another run was, or with what another run has left its traces in.
 
     Raises:
-        ValueError: There are checkpoints, and none can be read, or another number of processes wrote the last.
+        ValueError: There are checkpoints and nobody asked for them, or loss or optimizer are not new.
+    """
+    there = complete_checkpoints(checkpoints)
+    if there and not resume:
+        raise ValueError(f"fit: {checkpoints} holds another run; take resume=True, another output, or delete it.")
+    if not there:
+        check_new(loss, optimizer)
+
+
+def load_checkpoint(accelerator: Accelerator, checkpoints: Path, begun: Settings) -> list[dict[str, Any]]:
+    """Go back to the last whole checkpoint and return the records of the epochs until then.
+
+    Raises:
+        ValueError: There are checkpoints and none is whole, or the last was written by a run begun in another way.
     """
     complete = complete_checkpoints(checkpoints)
     if not complete:
@@ -110,18 +136,27 @@ def load_checkpoint(accelerator: Accelerator, checkpoints: Path) -> list[dict[st
         flaw = _flaw(checkpoint) if accelerator.is_main_process else None
         (flaw,) = broadcast_object_list([flaw])
         if flaw is None:
-            _check_num_processes(checkpoint, accelerator.num_processes)
-            try:
-                accelerator.load_state(str(checkpoint))
-            except Exception as error:  # of another model: Accelerate, torch and safetensors raise nearly anything
-                flaw = _one_line(error)
-        if flaw is None:
+            check_same_run(str(checkpoint), _read_begun(checkpoint), begun)
+            _load(accelerator, checkpoint)
             accelerator.print(f"fit: going on from {checkpoint}.")
             if accelerator.is_main_process:
                 _delete_before(checkpoint, checkpoints)  # a run may have been killed before it did
             return read_history(checkpoint)
         accelerator.print(f"fit: {checkpoint} cannot be read: {flaw}")
     raise ValueError(f"fit: none of {', '.join(map(str, complete))} can be read; begin anew in another output.")
+
+
+def _load(accelerator: Accelerator, checkpoint: Path) -> None:
+    """Load a checkpoint whose files are known to be whole: what goes wrong now is no damage."""
+    try:
+        accelerator.load_state(str(checkpoint))
+    except (torch.OutOfMemoryError, OSError, MemoryError):
+        raise
+    except (RuntimeError, ValueError, LookupError, AttributeError) as error:  # each library raises its own
+        raise ValueError(
+            f"fit: {checkpoint} is whole and fits neither this model nor this optimizer: {one_line(error)}; "
+            f"a run resumes with what it was begun with."
+        ) from error
 
 
 def read_history(checkpoint: Path) -> list[dict[str, Any]]:
@@ -134,7 +169,7 @@ def _flaw(checkpoint: Path) -> str | None:
     """Tell what is wrong with a checkpoint: Accelerate itself passes over a random state that it cannot read."""
     try:
         manifest = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
-        files, _ = manifest["files"].items(), manifest["num_processes"]
+        files = manifest["files"].items()
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return f"no list of its files in {MANIFEST_FILE}, so it is torn or somebody else's."
     for name, digest in files:
@@ -145,27 +180,15 @@ def _flaw(checkpoint: Path) -> str | None:
     return None
 
 
-def _check_num_processes(checkpoint: Path, num_processes: int) -> None:
-    before = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))["num_processes"]
-    if before != num_processes:
-        raise ValueError(
-            f"fit: {checkpoint} was written by {before} processes, got {num_processes}; "
-            f"a run resumes with as many as it was begun with."
-        )
+def _read_begun(checkpoint: Path) -> Settings:
+    manifest = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
+    before = (
+        {"num_processes": manifest["num_processes"]} if "num_processes" in manifest else {}
+    )  # older ones say no more
+    settings: Settings = manifest.get("begun", before)
+    return settings
 
 
 def _digest(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

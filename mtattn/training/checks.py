@@ -1,49 +1,56 @@
-"""What fit and evaluate refuse before they begin."""
+"""The options of a run that decide what it computes, and what fit refuses of them."""
 
-from collections.abc import Sequence, Sized
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
-from mtattn.groups import AttributeGroups, check_known
+from mtattn.groups import check_known
 
 SCORES = ("mean_accuracy", "mean_balanced_accuracy", "mean_f1", "mean_average_precision")
 
 
-def check_columns(owner: str, name: str, data: Any, groups: AttributeGroups) -> None:
-    """Refuse data or metrics whose columns are known to be in another order."""
-    attributes = getattr(data, "attributes", None)  # a data set of somebody else's need not say
-    if attributes is not None and tuple(attributes) != groups.attributes:
-        raise ValueError(
-            f"{owner}: the columns of {name} are groups.attributes, {_few(groups.attributes)}, "
-            f"got {_few(attributes)}; ask for attributes=groups.attributes."
+@dataclass(frozen=True)
+class Options:
+    """What :func:`mtattn.training.fit` takes under the same names.
+
+    Raises:
+        ValueError: An option is out of range.
+    """
+
+    epochs: int
+    batch_size: int
+    accumulate: int
+    warmup: float
+    averaging: float | None
+    mixed_precision: str
+    sync_batch_norm: bool
+    select_by: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_known("fit", "score to select by", [self.select_by], SCORES)
+        check_known("fit", "precision", [self.mixed_precision], ("no", "bf16", "fp16"))
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(f"fit: epochs and batch_size must be at least 1, got {self.epochs} and {self.batch_size}.")
+        if self.accumulate < 1:
+            raise ValueError(f"fit: accumulate must be at least 1, got {self.accumulate}.")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"fit: warmup is a share in [0, 1), got {self.warmup}.")
+        if self.averaging is not None and not 0 < self.averaging < 1:
+            raise ValueError(f"fit: averaging is a decay in (0, 1), got {self.averaging}; None turns it off.")
+
+
+def check_length(data: Any, options: Options, num_processes: int) -> None:
+    """Refuse data that have no length or do not make one step."""
+    if not hasattr(data, "__len__"):
+        raise TypeError(
+            f"fit: train_data has a length, so that it can be shuffled, got a {type(data).__name__} without; "
+            f"wrap it in a data set with __len__ and __getitem__."
         )
-
-
-def check_length(data: Any, batch_size: int, accumulate: int, num_processes: int) -> None:
-    """Refuse data that do not make one step."""
-    num_images, needed = len(cast("Sized", data)), batch_size * accumulate * num_processes
-    if num_images < needed:
+    num_images, accumulate = len(data), options.accumulate
+    if num_images < options.batch_size * accumulate * num_processes:
         factors = f" x accumulate={accumulate}" if accumulate > 1 else ""
         factors += f" in {num_processes} processes" if num_processes > 1 else ""
         raise ValueError(
-            f"fit: needs at least one full batch of images, got batch_size={batch_size}{factors} "
+            f"fit: needs at least one full batch of images, got batch_size={options.batch_size}{factors} "
             f"for {num_images} images; take a smaller one."
         )
-
-
-def check_options(
-    epochs: int, batch_size: int, accumulate: int, *, warmup: float, averaging: float | None, select_by: str
-) -> None:
-    """Refuse options out of range."""
-    check_known("fit", "score to select by", [select_by], SCORES)
-    if epochs < 1 or batch_size < 1:
-        raise ValueError(f"fit: epochs and batch_size must be at least 1, got {epochs} and {batch_size}.")
-    if accumulate < 1:
-        raise ValueError(f"fit: accumulate must be at least 1, got {accumulate}.")
-    if not 0 <= warmup < 1:
-        raise ValueError(f"fit: warmup is a share in [0, 1), got {warmup}.")
-    if averaging is not None and not 0 < averaging < 1:
-        raise ValueError(f"fit: averaging is a decay in (0, 1), got {averaging}; None turns it off.")
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,6 +1,9 @@
 """What several processes have to share, so that a run on two of them is the run on one with twice the batch."""
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
+import os
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import torch
@@ -13,7 +16,7 @@ from mtattn._extras import needed_by
 with needed_by("mtattn.training", extra="recipes"):
     from accelerate import Accelerator, PartialState
     from accelerate.state import AcceleratorState, is_initialized
-    from accelerate.utils import parse_flag_from_env
+    from accelerate.utils import GradientAccumulationPlugin, parse_flag_from_env
     from timm.layers.norm_act import convert_sync_batchnorm
 
 Item = TypeVar("Item")
@@ -32,19 +35,67 @@ def processes() -> PartialState:
 
 
 def new_accelerator(mixed_precision: str, **options: Any) -> Accelerator:
-    """Make an accelerator; Accelerate itself holds every process to the precision of its first one."""
+    """Make an accelerator that does what our arguments say, whatever the environment says to Accelerate's programs.
+
+    Accelerate itself holds every process to the precision of its first one.
+
+    Raises:
+        ValueError: The environment asks for a way to distribute the model that the loop does not know.
+    """
     processes()
     if is_initialized() and AcceleratorState().mixed_precision != mixed_precision:
         AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=mixed_precision, **options)
+    with _arguments_decide(mixed_precision):
+        return Accelerator(
+            mixed_precision=mixed_precision,
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+            **options,
+        )
+
+
+@contextmanager
+def _arguments_decide(mixed_precision: str) -> Generator[None]:
+    """Hide from Accelerate the environment variables of options that are arguments here, with a word about it."""
+    for name in ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG"):
+        if parse_flag_from_env(f"ACCELERATE_USE_{name}"):
+            raise ValueError(
+                f"mtattn.training: each process holds the whole model, got ACCELERATE_USE_{name} in the environment; "
+                f"unset it, or write a loop of your own, as the page about FSDP shows."
+            )
+    ours = {
+        "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "1",
+        "ACCELERATE_MIXED_PRECISION": mixed_precision,
+        "ACCELERATE_DYNAMO_BACKEND": "no",
+    }
+    theirs = [f"{name}={os.environ[name]}" for name in ours if os.environ.get(name, ours[name]).lower() != ours[name]]
+    if theirs:
+        warnings.warn(f"mtattn.training: arguments decide, not the environment's {', '.join(theirs)}.", stacklevel=4)
+    known = [name for name in os.environ if name in ours or name.startswith("ACCELERATE_DYNAMO_")]
+    hidden = {name: os.environ.pop(name) for name in known}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+@contextmanager
+def given_back(accelerator: Accelerator, model: nn.Module) -> Generator[None]:
+    """Take away what ``prepare`` puts around a model's forward, however what happens meanwhile ends."""
+    before = vars(model).get("forward")
+    try:
+        yield
+    finally:
+        accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        if before is None:
+            vars(model).pop("forward", None)
 
 
 def own_share(accelerator: Accelerator, data: Dataset[Any]) -> Dataset[Any]:
-    """Take the images that this process measures: all processes together take each one once, without padding."""
+    """Take the images that this process measures: all processes together take each one once, in its order."""
     if accelerator.num_processes == 1:
         return data
-    num_images = len(cast("Sized", data))  # torch's Dataset does not say that it has a length
-    return Subset(data, range(accelerator.process_index, num_images, accelerator.num_processes))
+    places = torch.arange(len(cast("Sized", data)))  # torch's Dataset does not say that it has a length
+    return Subset(data, places.tensor_split(accelerator.num_processes)[accelerator.process_index].tolist())
 
 
 def in_steps(batches: Iterable[Item], accumulate: int) -> Iterator[list[Item]]:

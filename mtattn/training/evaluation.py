@@ -1,5 +1,7 @@
 """evaluate: measure a model on a data set, in one process or several."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,8 +12,9 @@ from mtattn._extras import needed_by
 from mtattn.functional import sums_of
 from mtattn.losses import AttributeLosses
 from mtattn.metrics import AttributeMetrics
-from mtattn.training.checks import check_columns
+from mtattn.training.columns import check_columns
 from mtattn.training.distributed import new_accelerator, own_share
+from mtattn.training.items import Collate
 
 with needed_by("mtattn.training", extra="recipes"):
     from accelerate import Accelerator
@@ -42,6 +45,10 @@ def evaluate(
     Returns:
         What ``metrics.compute()`` returns, and "loss", the mean binary cross-entropy in nats.
 
+    Raises:
+        ValueError: The columns of model, data and metrics are known to differ, or a target cannot be.
+        TypeError: An item of the data is not an image with its targets.
+
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 1))
         >>> data = torch.utils.data.TensorDataset(torch.rand(8, 3, 2, 2), torch.ones(8, 1))
@@ -49,9 +56,10 @@ def evaluate(
         >>> evaluate(model, data, metrics)["majority_accuracy"]
         1.0
     """
-    check_columns("evaluate", "data", data, metrics.groups)
+    check_columns("evaluate", metrics.groups, model=model, data=data)
     accelerator = new_accelerator(mixed_precision)
-    loader = DataLoader(own_share(accelerator, data), batch_size, num_workers=workers)
+    collate = Collate("evaluate", metrics.groups)
+    loader = DataLoader(own_share(accelerator, data), batch_size, num_workers=workers, collate_fn=collate)
     return measure(accelerator, model.to(accelerator.device), loader, metrics.to(accelerator.device))
 
 
@@ -60,8 +68,6 @@ def measure(
     accelerator: Accelerator, model: nn.Module, own_images: DataLoader[tuple[Any, Tensor]], metrics: AttributeMetrics
 ) -> dict[str, Any]:
     """Measure a model on what the loaders of all processes give; each loader holds its process's own share."""
-    in_training = [part for part in model.modules() if part.training]  # not always all: parts may be frozen
-    model.eval()
     metrics.reset()
     losses = AttributeLosses(metrics.groups, device=accelerator.device)
     names = metrics.groups.attributes
@@ -69,14 +75,25 @@ def measure(
     joined = torch.ones(len(names), 1) if metrics.groups.columns is metrics.groups else torch.eye(len(names))
     joined = joined.bool().to(accelerator.device)
     total = torch.zeros(3, joined.shape[1], device=accelerator.device)
-    for batch in own_images:
-        images, targets = send_to_device(batch, accelerator.device, non_blocking=True)
-        with accelerator.autocast():
-            logits = model(images).float()
-        metrics.update(logits, targets)
-        total += torch.stack([sums_of(each, joined) for each in losses.attribute_sums(logits, targets)])
-    for part in in_training:
-        part.training = True
+    with modes_kept(model):
+        model.eval()
+        for batch in own_images:
+            images, targets = send_to_device(batch, accelerator.device, non_blocking=True)
+            with accelerator.autocast():
+                logits = model(images).float()
+            metrics.update(logits, targets)
+            total += torch.stack([sums_of(each, joined) for each in losses.attribute_sums(logits, targets)])
     sums, terms, labels = accelerator.reduce(total)
     loss = (sums * (labels / terms.clamp_min(1))).sum() / labels.sum()
     return {"loss": loss.item(), **metrics.compute()}  # compute() joins the processes, exactly once
+
+
+@contextmanager
+def modes_kept(*modules: nn.Module) -> Generator[None]:
+    """Give each part of modules its mode back, training or evaluation, however what happens meanwhile ends."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]  # parts may be frozen
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

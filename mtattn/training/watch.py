@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtattn._extras import needed_by
-from mtattn.training.checkpoints import complete_checkpoints
+from mtattn.training.checkpoints import last_checkpoint
 
 with needed_by("mtattn.training", extra="recipes"):
     from accelerate import Accelerator
@@ -63,6 +63,6 @@ class LossWatch:
 
 
 def _message(what: str, checkpoints: Path) -> str:
-    last = max(complete_checkpoints(checkpoints), default=None)
+    last = last_checkpoint(checkpoints)
     kept = f"The last good checkpoint is {last}." if last else "There is no checkpoint yet."
     return f"fit: {what}. {kept} Try a smaller learning rate, and look for extreme values in images and targets."

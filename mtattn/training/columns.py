@@ -1,0 +1,102 @@
+"""What the columns of models, losses, data and metrics are called, however they are wrapped."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from torch import nn
+from torch.utils.data import Dataset
+
+from mtattn.groups import AttributeGroups
+
+Names = tuple[str, ...]
+
+
+def check_columns(owner: str, groups: AttributeGroups, **things: Any) -> None:
+    """Refuse a model, data or metrics whose columns are known to be others than those of the groups.
+
+    A wrapper hides no names: modules are looked through to the heads, data sets to all data sets that they hold. A
+    wrapper that changes the columns says so by an attribute ``attributes`` of its own.
+
+    Args:
+        owner: Who complains.
+        groups: What the columns have to be.
+        **things: What is compared with them, by name.
+
+    Raises:
+        ValueError: A thing has other names, or the same in another order.
+
+    Example:
+        >>> from torch.utils.data import Subset, TensorDataset
+        >>> data = TensorDataset()
+        >>> data.attributes = ("Young", "Smiling")
+        >>> check_columns("fit", AttributeGroups({"all": ["Smiling", "Young"]}), data=Subset(data, [0]))
+        Traceback (most recent call last):
+        ValueError: fit: the columns of data are groups.attributes, Smiling, Young, got Young, Smiling; ...
+    """
+    for name, thing in things.items():
+        for names in _known_names(thing):
+            if names != groups.attributes:
+                raise ValueError(
+                    f"{owner}: the columns of {name} are groups.attributes, {_few(groups.attributes, names)}, "
+                    f"got {_few(names, groups.attributes)}; make it from these groups, data with "
+                    f"attributes=groups.attributes."
+                )
+
+
+def _known_names(thing: Any) -> Collection[Names]:
+    """Collect what the columns are called; nothing if nobody says so, or if a model has heads for several sets."""
+    if isinstance(thing, nn.Module):
+        names = set(_names_of_module(thing))
+        return names if len(names) == 1 else ()
+    return list(_names_of_data(thing, set()))
+
+
+def _names_of_module(module: nn.Module) -> Iterator[Names]:
+    groups = getattr(module, "groups", None)
+    if isinstance(groups, AttributeGroups):
+        yield groups.attributes
+    else:
+        for child in module.children():
+            yield from _names_of_module(child)
+
+
+def _names_of_data(data: Any, seen: set[int]) -> Iterator[Names]:
+    seen.add(id(data))  # a data set may hold itself
+    names = _own_names(data)
+    if names:
+        yield names
+        return
+    for part in _held(getattr(data, "__dict__", {}).values()):
+        if id(part) not in seen:
+            yield from _names_of_data(part, seen)
+
+
+def _own_names(data: Any) -> Names:
+    for word in ("attributes", "attr_names"):  # ours, and that of torchvision's CelebA, whose last name is empty
+        names = getattr(data, word, None)
+        if isinstance(names, Iterable) and not isinstance(names, str):
+            names = tuple(names)
+            if all(isinstance(name, str) for name in names):
+                return tuple(filter(None, names))
+    return ()
+
+
+def _held(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, Dataset) or (hasattr(value, "__getitem__") and _own_names(value)):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from (part for part in value.values() if isinstance(part, Dataset))
+        elif isinstance(value, list | tuple):
+            yield from (part for part in value if isinstance(part, Dataset))
+
+
+def _few(names: Names, others: Names) -> str:
+    """Show three names, from the first that differs on."""
+    pairs = zip(names, others, strict=False)
+    first = next((place for place, (one, other) in enumerate(pairs) if one != other), min(len(names), len(others)))
+    first = 0 if first < 3 else first
+    shown = ", ".join(names[first : first + 3])
+    before = f"{first} like them, then " if first else ""
+    after = f" and {len(names) - first - 3} more" if len(names) > first + 3 else ""
+    return f"{before}{shown or 'no more'}{after}"
