@@ -86,7 +86,7 @@ def in_range(scores, names):
 
 def test_a_run_leaves_metrics_model_checkpoints_and_report(place):
     names = sorted(path.name for path in (place / "celeba").iterdir())
-    assert names == ["checkpoints", "metrics.csv", "metrics.json", "model", "report.html", "settings.json"]
+    assert names == [".lock", "checkpoints", "metrics.csv", "metrics.json", "model", "report.html", "settings.json"]
     assert "FAR-AMTN on 60 drawn faces" in (place / "celeba/report.html").read_text()
 
 
@@ -206,8 +206,8 @@ def test_two_processes_leave_what_one_leaves(launcher, tmp_path):
     done = launch(launcher, name, "--synthetic", 60, "--output", output, *SMALL, "--batch-size=8", "--accumulate=2")
     assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in output.iterdir())
-    assert names == ["checkpoints", "metrics.csv", "metrics.json", "model", "report.html", "settings.json"]
-    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["epoch 1/1", "test", "report"]
+    assert names == [".lock", "checkpoints", "metrics.csv", "metrics.json", "model", "report.html", "settings.json"]
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["epoch 1/1", "fit", "test", "report"]
     assert json.loads((output / "metrics.json").read_text())["settings"]["num_processes"] == 2
     assert "destroy_process_group" not in done.stderr
 

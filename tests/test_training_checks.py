@@ -235,31 +235,31 @@ class TestTargets:
     @pytest.mark.parametrize("value", [-1.0, 2.0, 1.001, math.inf, -math.inf, 255.0])
     @pytest.mark.parametrize("part", ["train", "valid"])
     def test_targets_that_cannot_be_are_refused_before_training(self, part, value, tmp_path):
-        message = rf"fit: {part}_data: a target is in \[0, 1\], NaN where .*missing, got {value:g} for 'Bright'; write"
+        message = rf"fit: {part}_data: 'Bright' is binary, so a target is in \[0, 1\], .* got {value:g} for image 20\."
         with pytest.raises(ValueError, match=message):
             run(tmp_path, **{part: targets_with(value)})
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("workers", [0, 1])
     def test_targets_that_come_with_their_images_are_refused_before_their_step(self, workers, tmp_path):
-        with pytest.raises(ValueError, match=r"fit: a target is in \[0, 1\].*, got -1 for 'Bright'"):
+        with pytest.raises(ValueError, match=r"fit: a batch: 'Bright' is binary, so a target is in .* got -1"):
             run(tmp_path, train=Secretive(targets_with(-1.0)), workers=workers)
         assert not (tmp_path / "checkpoints").exists()
 
     def test_evaluate_looks_too(self):
-        with pytest.raises(ValueError, match=r"evaluate: a target is in \[0, 1\].*, got -1 for 'Bright'"):
+        with pytest.raises(ValueError, match=r"evaluate: a batch: 'Bright' is binary, .* got -1 for image 20"):
             evaluate(setting()[0], targets_with(-1.0), setting()[3])
 
     def test_what_a_subset_leaves_out_is_not_looked_at(self, tmp_path):
         data = targets_with(-1.0, (47, 0))
         run(tmp_path, train=Subset(data, range(40)), epochs=1)
-        with pytest.raises(ValueError, match=r"train_data: a target is in .* got -1 for 'Left'"):
+        with pytest.raises(ValueError, match=r"train_data: 'Left' is binary, .* got -1 for image 39"):
             run(tmp_path / "other", train=Subset(data, range(8, 48)), epochs=1)
 
     @pytest.mark.parametrize("width", [1, 2, 4])
     def test_another_number_of_targets_is_refused(self, width, tmp_path):
         data = TensorDataset(torch.rand(16, 3, 8, 8), torch.ones(16, width))
-        with pytest.raises(ValueError, match=rf"fit: train_data: an image has one target for each of 3.*\({width},\)"):
+        with pytest.raises(ValueError, match=rf"fit: train_data: targets are \(image, 3\), .* got \(16, {width}\)"):
             run(tmp_path, train=data)
         with pytest.raises(ValueError, match=rf"evaluate: an image has one target for each of 3.*\({width},\)"):
             evaluate(setting()[0], data, setting()[3])

@@ -19,7 +19,7 @@ def how_begun(options: Options, model: nn.Module, loss: DWSLoss, optimizer: Opti
     """Collect what makes a run the run that it is, as it comes back from JSON."""
     weighting, pos_weight = loss.weighting, loss.pos_weight
     settings = {
-        "groups": [[group, list(attributes)] for group, attributes in loss.groups.items()],
+        "groups": list(loss.groups.to_plain().items()),
         **asdict(options),
         **counts,
         "model": _size(model),

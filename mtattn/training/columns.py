@@ -23,7 +23,7 @@ def check_columns(owner: str, groups: AttributeGroups, **things: Any) -> None:
         **things: What is compared with them, by name.
 
     Raises:
-        ValueError: A thing has other names, or the same in another order.
+        ValueError: A thing has other names, or the same in another order, or takes one for another kind.
 
     Example:
         >>> from torch.utils.data import Subset, TensorDataset
@@ -41,23 +41,31 @@ def check_columns(owner: str, groups: AttributeGroups, **things: Any) -> None:
                     f"got {_few(names, groups.attributes)}; make it from these groups, data with "
                     f"attributes=groups.attributes."
                 )
+        _check_kinds(owner, groups, name, thing)
+
+
+def _check_kinds(owner: str, groups: AttributeGroups, name: str, thing: Any) -> None:
+    """Refuse what means something else by the same name: other classes, or a number in another unit."""
+    others = _groups_of(thing) if isinstance(thing, nn.Module) else ()
+    for other in others if len(set(others)) == 1 else ():
+        for theirs, ours in zip(other.kinds, groups.kinds, strict=True):
+            if theirs != ours:
+                raise ValueError(f"{owner}: {name} takes {theirs!r} for what is {ours!r}; make both from one groups.")
 
 
 def _known_names(thing: Any) -> Collection[Names]:
     """Collect what the columns are called; nothing if nobody says so, or if a model has heads for several sets."""
     if isinstance(thing, nn.Module):
-        names = set(_names_of_module(thing))
+        names = {groups.attributes for groups in _groups_of(thing)}
         return names if len(names) == 1 else ()
     return list(_names_of_data(thing, set()))
 
 
-def _names_of_module(module: nn.Module) -> Iterator[Names]:
+def _groups_of(module: nn.Module) -> list[AttributeGroups]:
     groups = getattr(module, "groups", None)
     if isinstance(groups, AttributeGroups):
-        yield groups.attributes
-    else:
-        for child in module.children():
-            yield from _names_of_module(child)
+        return [groups]
+    return [groups for child in module.children() for groups in _groups_of(child)]
 
 
 def _names_of_data(data: Any, seen: set[int]) -> Iterator[Names]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset, default_collate
 
-from mtattn.groups import AttributeGroups
+from mtattn.groups import AttributeGroups, check_targets
 
 Batch = list[Any]  # images and targets
 
@@ -32,10 +32,10 @@ class Collate:
         for item in items:
             self.check(item)
         images = default_collate([image for image, _ in items])
-        targets = torch.stack([torch.as_tensor(target) for _, target in items])
+        targets = _as_floats(torch.stack([torch.as_tensor(target) for _, target in items]))
         if targets.device.type == "cpu":  # elsewhere a look would wait for the device
-            check_targets(self.owner, targets, self.groups)
-        return [images, targets if targets.is_floating_point() else targets.float()]
+            check_targets(f"{self.owner}: a batch", self.groups, targets)
+        return [images, targets]
 
     def check(self, item: Any) -> None:
         """Refuse what is not a pair of an image and its targets.
@@ -68,7 +68,7 @@ def check_data(groups: AttributeGroups, train_data: Dataset[Any], valid_data: Da
     for name, data in (("train_data", train_data), ("valid_data", valid_data)):
         targets = known_targets(data)
         if targets is not None:
-            check_targets(f"fit: {name}", targets, groups)
+            check_targets(f"fit: {name}", groups, targets)
     Collate("fit: valid_data", groups)([valid_data[0]])
 
 
@@ -78,26 +78,13 @@ def known_targets(data: Any) -> Float[Tensor, "image attribute"] | None:
         targets = known_targets(data.dataset)
         return None if targets is None else targets[list(data.indices)]
     targets = data.tensors[-1] if isinstance(data, TensorDataset) else getattr(data, "targets", None)
-    usable = isinstance(targets, Tensor) and targets.ndim == 2 and len(targets) == len(data)
-    return targets if usable else None
+    if not isinstance(targets, Tensor) or targets.ndim != 2 or len(targets) != len(data):
+        return None
+    return _as_floats(targets)
 
 
-def check_targets(owner: str, targets: Float[Tensor, "image attribute"], groups: AttributeGroups) -> None:
-    """Refuse targets outside [0, 1]; NaN is a missing label.
-
-    Example:
-        >>> check_targets("fit", torch.tensor([[1.0], [-1.0]]), AttributeGroups({"top": ["Hat"]}))
-        Traceback (most recent call last):
-        ValueError: fit: a target is in [0, 1], NaN where the label is missing, got -1 for 'Hat'; ...
-    """
-    _check_width(owner, targets.shape[1:], groups)
-    wrong = (targets < 0) | (targets > 1)
-    if wrong.any():
-        image, attribute = wrong.nonzero()[0].tolist()
-        raise ValueError(
-            f"{owner}: a target is in [0, 1], NaN where the label is missing, got {targets[image, attribute]:g} "
-            f"for {groups.attributes[attribute]!r}; write NaN for unknown, 0 for no and 1 for yes."
-        )
+def _as_floats(targets: Tensor) -> Tensor:
+    return targets if targets.is_floating_point() else targets.float()
 
 
 def _check_width(owner: str, shape: Sequence[int], groups: AttributeGroups) -> None:
