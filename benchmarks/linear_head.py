@@ -31,6 +31,7 @@ parser.add_argument("--image-size", type=at_least(1), nargs="+", action=HeightAn
 parser.add_argument("--crop", type=share, nargs="+", action=HeightAndWidth, default=[1.0, 1.0])
 parser.add_argument("--augment", default="light", choices=AUGMENTATIONS)
 parser.add_argument("--epochs", type=int, default=12)
+parser.add_argument("--batch-size", type=at_least(1), default=64)
 parser.add_argument("--learning-rate", type=float, default=2e-3)
 parser.add_argument("--trunk-factor", type=float, default=1.0)
 parser.add_argument("--seed", type=int, default=0)
@@ -77,9 +78,9 @@ if __name__ == "__main__":
     )
     metrics = AttributeMetrics(groups, train_rates(train.targets))
     loss = DWSLoss(groups, rule="equal")  # the plain mean binary cross-entropy
-    run = {"epochs": options.epochs, "batch_size": 64, "workers": options.workers, "seed": options.seed}
+    run = {"epochs": options.epochs, "batch_size": options.batch_size, "workers": options.workers, "seed": options.seed}
     run["mixed_precision"] = options.mixed_precision
     fit(model, loss, optimizer, metrics, train, valid, output=options.output, **run)
-    scores = evaluate(model, test, metrics, workers=options.workers)
-    (options.output / "metrics.json").write_text(json.dumps({"test": scores}, indent=2))
+    valid_scores, scores = (evaluate(model, data, metrics, workers=options.workers) for data in (valid, test))
+    (options.output / "metrics.json").write_text(json.dumps({"test": scores, "valid": valid_scores}, indent=2))
     print({name: round(score, 4) for name, score in scores.items() if isinstance(score, float)})

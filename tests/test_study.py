@@ -206,6 +206,34 @@ class TestTraining:
         means = [f"{100 * np.mean(row):.2f}" for row in rows]
         assert [cell.split(" / ")[0].strip() for cell in line.split("|")[2:4]] == means
 
+    def test_the_recipe_and_one_linear_layer_get_the_same_options_and_are_run_once(self, study, monkeypatch, tmp_path):
+        pytest.importorskip("torchjd", reason="the study needs the extra bench")
+        pytest.importorskip("scipy", reason="the study needs the extra bench")
+        trained, commands = study("trained"), []
+
+        def write_metrics(command, **_):
+            commands.append(command)
+            output = Path(command[-1])
+            output.mkdir(parents=True)
+            scores = dict.fromkeys(trained.SCORES.values(), 0.5 + len(commands) / 100)
+            (output / "metrics.json").write_text(json.dumps({"test": scores, "valid": scores}))
+
+        monkeypatch.setattr(trained.subprocess, "run", write_metrics)
+        results = tmp_path / "runs.jsonl"
+        for _ in range(2):  # the second time nothing is left to do
+            places = ["--output", str(tmp_path / "runs"), "--results", str(results)]
+            trained.main(["--root", "faces", "--weights", "w.pth", "--seeds", "2", "--steps", "crop", "long", *places])
+        runs = [json.loads(line) for line in results.read_text().splitlines()]
+        heads = ("linear", "faramtn")
+        assert [(r["row"], r["seed"]) for r in runs] == [
+            (f"{step}, {head}", seed) for seed in (0, 1) for step in ("crop", "long") for head in heads
+        ]
+        assert [run["accuracy"] for run in runs] == [0.5 + number / 100 for number in range(1, 9)]
+        for linear, ours in zip(commands[::2], commands[1::2], strict=True):
+            assert [Path(command[1]).name for command in (linear, ours)] == ["linear_head.py", "lfwa.py"]
+            assert linear[4:-1] == ours[4:-1]
+            assert ours[3:6] == ["faces", "--backbone", "tf_efficientnet_lite0"]
+
     def test_only_the_trunk_computes_in_half_precision(self, study):
         pytest.importorskip("torchjd", reason="the study needs the extra bench")
         pytest.importorskip("scipy", reason="the study needs the extra bench")

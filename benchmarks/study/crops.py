@@ -33,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     runs = Runs(options.results)
-    for crop in CROPS[options.data]:
-        features = load(source_of(options.data, crop, options.root, options.cache, options.weights))
-        for seed in range(SEEDS):
+    for seed in range(SEEDS):  # seed by seed, so that a search cut short has all shares
+        for crop in CROPS[options.data]:
+            features = load(source_of(options.data, crop, options.root, options.cache, options.weights))
             for head in HEADS:
                 row = replace(BY_NAME[head], name=row_name(options.data, crop, head))
                 settings = Settings(RATE, 0.01, EPOCHS)
