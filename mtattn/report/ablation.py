@@ -8,12 +8,12 @@ from mtattn.ablation import Ablations, Change, Effect, Link
 from mtattn.report.numbers import SPACE, points
 
 _WITHOUT = {
-    ("positions", "uniform ones"): "positions: every group sees the whole picture alike",
+    ("positions", "uniform ones"): "positions (every group sees the whole picture alike)",
     ("positions", "their mean over images"): "positions that depend on the image",
     ("gates", "one half"): "channel gates",
     ("gates", "their mean over images"): "gates that depend on the image",
-    ("exchange", "its mean over images"): "exchange: every group hears the same for all images",
-    ("affinity", "uniform weights"): "preferences: every group listens to all groups alike",
+    ("exchange", "its mean over images"): "exchange (every group hears the same for all images)",
+    ("affinity", "uniform weights"): "preferences (every group listens to all groups alike)",
 }
 _ALIKE = 0.05  # a share of what is heard; below it the rows of an affinity mean little
 
@@ -60,16 +60,17 @@ class _Cost(NamedTuple):
 def _strongest_links(links: list[Link]) -> Iterator[str]:
     costs = [_Cost(link, *item) for link in links for item in link.attributes.items() if item[1].value < 0]
     costs.sort(key=lambda cost: cost.change.value)
-    named = [cost for cost in costs if matters(cost.change)][:3]
-    others = [cost for cost in costs if cost not in named]
+    beyond_noise = [cost for cost in costs if matters(cost.change)]
+    named, others = beyond_noise[:3], beyond_noise[3:]
     for cost in named:
         link, value, low, high = cost.link, *(f"{-100 * number:.1f}" for number in cost.change)
         heard = f"what {link.listener} hears from {link.speaker}"
         yield f"Averaging over images {heard} costs {cost.attribute} {value} points ({high} to {low})."
-    if named and others:
+    if others:
         yield f"No other link costs an attribute more than {-100 * others[0].change.value:.1f} points."
-    if links and not named:
-        yield "No single link between two groups changes the score of an attribute beyond the noise."
+    elif links:
+        only = "other" if named else "single"
+        yield f"No {only} link between two groups changes the score of an attribute beyond the noise."
 
 
 def _in_points(change: Change) -> str:
