@@ -275,3 +275,71 @@ def _filled(template, entries):
     if 0 in shape:
         return template.new_zeros(shape)
     return torch.stack([entries[place] for place in places(shape)]).reshape(shape)
+
+
+def area_means(mask, size):
+    """Mean of a mask (H, W) over the area of each of the h x w positions, whose edges fall between pixels."""
+    (height, width), (rows, columns) = mask.shape, size
+    means = torch.empty(size, dtype=mask.dtype)
+    for row, column in product(range(rows), range(columns)):
+        top, bottom = row * height // rows, -(-(row + 1) * height // rows)
+        left, right = column * width // columns, -(-(column + 1) * width // columns)
+        means[row, column] = mask[top:bottom, left:right].mean()
+    return means
+
+
+def masked_means(x, masks, floor):
+    """Mean of x (b, c, h, w) over the positions, each as much as the mask (b, g, H, W) covers it, plus a floor."""
+    result = torch.empty(len(x), masks.shape[1], x.shape[1], dtype=x.dtype)
+    for b, g in product(range(len(x)), range(masks.shape[1])):
+        weights = area_means(masks[b, g], x.shape[2:]) + floor
+        for c in range(x.shape[1]):
+            result[b, g, c] = sum(weights[s] * x[b, c][s] for s in places(x.shape[2:])) / weights.sum()
+    return result
+
+
+def attribute_center_loss(grouped, centers, targets, group_of):
+    """(1 / 2n) sum_ia y_ia |f_i - c_a|^2 over the n known labels, f in the features of the attribute's group."""
+    total, known = torch.zeros((), dtype=grouped.dtype), 0
+    for i, a in product(range(len(grouped)), range(len(centers))):
+        if not torch.isnan(targets[i, a]):
+            difference = grouped[i, group_of[a]] - centers[a]
+            total = total + targets[i, a] * sum(d * d for d in difference) / 2
+            known += 1
+    return total / max(known, 1)
+
+
+def attentional_fusion(x, y, layers):
+    """Z = M x + (1 - M) y, M = sigmoid(local(x + y) + context(mean_s (x + y))), each two linear layers with ReLU."""
+
+    def one_layer(vector, weight, bias):
+        return [sum(w * v for w, v in zip(row, vector, strict=True)) + b for row, b in zip(weight, bias, strict=True)]
+
+    def two_layers(vector, which):
+        down, down_bias, up, up_bias = layers[which]
+        hidden = [
+            sum(w * v for w, v in zip(row, vector, strict=True)) + b for row, b in zip(down, down_bias, strict=True)
+        ]
+        hidden = [value if value > 0 else 0 * value for value in hidden]
+        return [sum(w * v for w, v in zip(row, hidden, strict=True)) + b for row, b in zip(up, up_bias, strict=True)]
+
+    both, entries = x + y, {}
+    for b in range(len(x)):
+        context = two_layers([spatial_mean(channel) for channel in both[b]], "context")
+        for s in places(x.shape[2:]):
+            local = two_layers([both[(b, c, *s)] for c in range(x.shape[1])], "local")
+            for c in range(x.shape[1]):
+                share = 1 / (1 + torch.exp(-local[c] - context[c]))
+                entries[b, c, *s] = share * x[(b, c, *s)] + (1 - share) * y[(b, c, *s)]
+    return _filled(torch.empty(x.shape, dtype=x.dtype), entries)
+
+
+def group_mlp(x, layers):
+    """For each group its own layers (weight (g, out, in), bias (g, out)), each with ReLU."""
+    rows = [[list(group) for group in image] for image in x]
+    for weight, bias in layers:
+        for image in rows:
+            for g, vector in enumerate(image):
+                outs = [sum(w * v for w, v in zip(row, vector, strict=True)) for row in weight[g]]
+                image[g] = [out + b if out + b > 0 else 0 * out for out, b in zip(outs, bias[g], strict=True)]
+    return stacked(rows)

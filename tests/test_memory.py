@@ -47,13 +47,25 @@ def test_the_model_never_builds_a_map_for_each_group(device):
     assert largest(lambda: model.attribute_maps(images)) == 3 * one_map
 
 
-def test_whole_maps_keep_their_factors_for_the_backward_pass_and_not_their_product(device):
-    wsgsa = WSGSA(32, 8, device=device)
+@pytest.mark.parametrize(("spatial", "products"), [(False, 0), (True, 1)], ids=["plain", "spatial"])
+def test_whole_maps_keep_their_factors_for_the_backward_pass_and_at_most_one_product(spatial, products, device):
+    """Of three factors two have to be multiplied first: what is kept of them is as large as the result."""
+    wsgsa = WSGSA(32, 8, spatial=spatial, device=device)
     x = torch.randn(4, 32, 9, 9, device=device, requires_grad=True)
     kept = []
-    with saved_tensors_hooks(lambda tensor: kept.append(tensor.untyped_storage().nbytes()) or tensor, lambda t: t):
+    with saved_tensors_hooks(lambda tensor: kept.append(tensor.untyped_storage()) or tensor, lambda t: t):
         wsgsa(x)
-    assert max(kept) == x.nbytes
+    dense = {storage.data_ptr() for storage in kept if storage.nbytes() >= 8 * x.nbytes}
+    assert len(dense) == products
+    assert max(storage.nbytes() for storage in kept) == (8 if products else 1) * x.nbytes
+
+
+def test_pooling_by_mask_or_maximum_builds_no_map_for_each_group_either(device):
+    wsgsa = WSGSA(32, 8, squeeze="mean+max", device=device)
+    x = torch.randn(4, 32, 9, 9, device=device, requires_grad=True)
+    positions = torch.rand(4, 8, 9, 9, device=device)
+    assert largest(lambda: wsgsa.pooled(x, positions).sum().backward()) == x.numel()
+    assert largest(lambda: wsgsa.pooled(x, pool="max").sum().backward()) == x.numel()
 
 
 def test_heads_build_nothing_as_wide_as_the_features_of_each_attribute(device):

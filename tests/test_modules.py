@@ -74,9 +74,11 @@ def slow_wsgsa(x, p):
     return reference.wsgsa(slow_share(x, p), slow_gates(x, p), slow_positions(x, p))
 
 
-def slow_cgff(num_heads):
+def slow_cgff(num_heads, *, norm):
+    has_norm = norm
+
     def slow(x, p):
-        norm = (p["norm.weight"], p["norm.bias"], 1e-5) if "norm.weight" in p else None
+        norm = (p["norm.weight"], p["norm.bias"], 1e-5) if has_norm else None
         names = ("query.weight", "key.weight", "value.weight", "output.weight")
         return reference.cgff(x, norm, *(p[name] for name in names), num_heads=num_heads)
 
@@ -315,7 +317,10 @@ class TestCGFF:
     def test_equals_the_loops(self, space, norm, num_heads, key_channels, device):
         cgff = grown(CGFF(4, num_heads=num_heads, key_channels=key_channels, norm=norm), device)
         x = torch.randn(2, 3, 4, *space, dtype=torch.float64)
-        assert_same_with_gradients(cgff, cgff, slow_cgff(num_heads), x, device)
+        assert_same_with_gradients(cgff, cgff, slow_cgff(num_heads, norm=norm), x, device)
+        assert {name for name, _ in cgff.named_parameters() if name.startswith("norm")} == (
+            {"norm.weight", "norm.bias"} if norm else set()
+        )
 
     def test_affinity_equals_the_loops_averaged_over_heads(self, device):
         cgff = grown(CGFF(6, num_heads=3), device)

@@ -105,27 +105,27 @@ def test_two_modules_run_as_one_ensemble(case):
         for parameter in other.parameters():
             parameter.mul_(1.5)
     parameters, buffers = stack_module_state([module, other])
-    (x,) = case.inputs()
+    inputs = tuple(case.inputs())
 
     def called(parameters, buffers):
-        return functional_call(module, (parameters, buffers), (x,))
+        return functional_call(module, (parameters, buffers), inputs)
 
     got = vmap(called)(parameters, buffers)
-    torch.testing.assert_close(got, torch.stack([module(x), other(x)]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(got, torch.stack([module(*inputs), other(*inputs)]), rtol=1e-4, atol=1e-5)
 
 
 @cases(MODELS)
 def test_the_gradient_of_each_image_equals_that_of_a_batch_of_one(case):
-    module, (x,) = case.grown().eval(), case.inputs()
+    module, inputs = case.grown().eval(), case.inputs()
     parameters = {name: p.detach() for name, p in module.named_parameters()}
 
-    def loss(parameters, item):
-        return functional_call(module, parameters, (item[None],)).square().mean()
+    def loss(parameters, items):
+        return functional_call(module, parameters, tuple(item[None] for item in items)).square().mean()
 
-    each = vmap(grad(loss), in_dims=(None, 0))(parameters, x)
+    each = vmap(grad(loss), in_dims=(None, 0))(parameters, inputs)
     for item in range(2):
         module.zero_grad()
-        module(x[item : item + 1]).square().mean().backward()
+        module(*[x[item : item + 1] for x in inputs]).square().mean().backward()
         for name, parameter in module.named_parameters():
             torch.testing.assert_close(each[name][item], parameter.grad, rtol=1e-3, atol=1e-5, msg=name)
 
@@ -165,12 +165,13 @@ def test_replicas_as_of_data_parallel_give_the_same(case, monkeypatch):
 def test_first_and_second_derivatives_are_right(case):
     module = case.grown().double()
     names, values = zip(*module.named_parameters(), strict=True)
-    (x,) = case.inputs(batch=2, dtype=torch.float64)
+    given = [x.requires_grad_() for x in case.inputs(batch=2, dtype=torch.float64)]
 
-    def of_everything(x, *parameters):
-        return functional_call(module, dict(zip(names, parameters, strict=True)), (x,))
+    def of_everything(*tensors):
+        inputs, parameters = tensors[: len(given)], tensors[len(given) :]
+        return functional_call(module, dict(zip(names, parameters, strict=True)), inputs)
 
-    inputs = (x.requires_grad_(), *values)
+    inputs = (*given, *values)
     assert torch.autograd.gradcheck(of_everything, inputs, fast_mode=True)
     assert torch.autograd.gradgradcheck(of_everything, inputs, fast_mode=True)
 

@@ -152,7 +152,7 @@ class Ungated(WSGSA):
         super().__init__(*args, **options)
         del self.down_weight, self.down_bias, self.up_weight, self.up_bias
 
-    def _gates(self, mean: Tensor) -> Tensor:
+    def _gates(self, mean: Tensor, maximum: Tensor | None = None) -> Tensor:  # noqa: ARG002
         return mean.new_full((len(mean), self.num_groups, self.out_channels), 0.5)
 
 

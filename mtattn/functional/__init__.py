@@ -5,6 +5,7 @@ from mtattn.functional.attention import (
     channel_linear,
     coordinates,
     gate,
+    gate_max,
     gate_mean,
     group_affinity,
     group_logits,
@@ -13,6 +14,7 @@ from mtattn.functional.attention import (
     position_weights,
 )
 from mtattn.functional.drawing import Centres, draw_maps, square_centres
+from mtattn.functional.fusion import attribute_center_loss, channel_shares, group_linear
 from mtattn.functional.kinds import (
     binary_losses,
     categorical_losses,
@@ -20,6 +22,7 @@ from mtattn.functional.kinds import (
     number_losses,
     threshold_targets,
 )
+from mtattn.functional.masks import mask_bce, mask_positions
 from mtattn.functional.weighting import (
     LossHistory,
     dwa_weights,
@@ -33,20 +36,26 @@ from mtattn.functional.weighting import (
 __all__ = [
     "Centres",
     "LossHistory",
+    "attribute_center_loss",
     "binary_losses",
     "categorical_losses",
     "channel_gates",
     "channel_linear",
+    "channel_shares",
     "coordinates",
     "draw_maps",
     "dwa_weights",
     "dws_weights",
     "equal_weights",
     "gate",
+    "gate_max",
     "gate_mean",
     "group_affinity",
+    "group_linear",
     "group_logits",
     "level_exceedance",
+    "mask_bce",
+    "mask_positions",
     "mix_groups",
     "number_losses",
     "on_channels",

@@ -9,7 +9,7 @@ from math import prod, sqrt
 import torch
 import torch.nn.functional as F
 from einops import einsum, rearrange, reduce
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -19,10 +19,12 @@ def channel_gates(
     down_bias: Float[Tensor, "group reduced"],
     up_weight: Float[Tensor, "group out reduced"],
     up_bias: Float[Tensor, "group out"],
+    maximum: Float[Tensor, "batch channel"] | None = None,
 ) -> Float[Tensor, "batch group out"]:
     """Compute the gate of every group and channel, in (0, 1), all groups at once.
 
-    ``gates_g = sigmoid(up_g relu(down_g pooled + down_bias_g) + up_bias_g)``
+    ``gates_g = sigmoid(up_g relu(down_g pooled + down_bias_g) + up_bias_g)``; with the maximum over space beside the
+    mean, ``gates_g = sigmoid(layers_g(pooled) + layers_g(maximum))`` with the same two layers for both.
 
     Example:
         >>> down, up = torch.randn(3, 4, 64), torch.randn(3, 64, 4)
@@ -30,9 +32,13 @@ def channel_gates(
         torch.Size([2, 3, 64])
 
     Source:
-        WSGSA in FAR-AMTN (arXiv 2601.01537); squeeze-and-excitation (arXiv 1709.01507) is its one-group form.
+        WSGSA in FAR-AMTN (arXiv 2601.01537); squeeze-and-excitation (arXiv 1709.01507) is its one-group form, and the
+        channel gate of CBAM (arXiv 1807.06521) that with the maximum.
     """
     hidden = F.relu(F.linear(pooled, down_weight.flatten(0, 1), down_bias.flatten()))
+    if maximum is not None:  # the second layer is linear: once on the sum, its bias twice
+        hidden = hidden + F.relu(F.linear(maximum, down_weight.flatten(0, 1), down_bias.flatten()))
+        up_bias = 2 * up_bias
     hidden = rearrange(hidden, "batch (group reduced) -> group batch reduced", group=len(down_weight))
     logits = torch.baddbmm(up_bias[:, None], hidden, up_weight.mT)
     return rearrange(logits, "group batch out -> batch group out").sigmoid()
@@ -121,6 +127,21 @@ def gate_mean(
     return gates * means.flatten(2)
 
 
+def gate_max(
+    shared: Float[Tensor, "batch channel *space"], gates: Float[Tensor, "batch group channel"]
+) -> Float[Tensor, "batch group channel"]:
+    """Compute the maximum of ``gate(shared, gates)`` over space, exactly and without ever building it.
+
+    A positive factor passes through a maximum: ``max_s(g x) = g max_s x``.
+
+    Example:
+        >>> shared, gates = torch.randn(2, 64, 7, 7), torch.rand(2, 3, 64)
+        >>> torch.equal(gate_max(shared, gates), gate(shared, gates).amax((-2, -1)))
+        True
+    """
+    return gates * reduce(shared, "batch channel ... -> batch 1 channel", "max")
+
+
 def channel_linear(
     grouped: Float[Tensor, "batch group channel *space"], weight: Float[Tensor, "out channel"]
 ) -> Float[Tensor, "batch group out *space"]:
@@ -145,18 +166,23 @@ def on_channels(
 
 
 def group_affinity(
-    queries: Float[Tensor, "batch group key"], keys: Float[Tensor, "batch group key"], num_heads: int
+    queries: Float[Tensor, "batch group key"],
+    keys: Float[Tensor, "batch group key"],
+    num_heads: int,
+    allowed: Bool[Tensor, "group group"] | None = None,
 ) -> Float[Tensor, "batch head group group"]:
     """Compute how much each group (row) listens to each group (column), per head; rows sum to 1.
 
-    ``softmax(Q K^T / sqrt(width of a head))``
+    ``softmax(Q K^T / sqrt(width of a head))``. Pairs that are not allowed are left out of the softmax, so that neither
+    values nor gradients pass between them.
 
     Source:
         scaled dot-product attention (arXiv 1706.03762), across the group axis.
     """
     queries = rearrange(queries, "batch group (head width) -> batch head group width", head=num_heads)
     keys = rearrange(keys, "batch group (head width) -> batch head width group", head=num_heads)
-    return (queries @ keys / sqrt(queries.shape[-1])).softmax(dim=-1)
+    scores = queries @ keys / sqrt(queries.shape[-1])
+    return (scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)).softmax(dim=-1)
 
 
 def mix_groups(

@@ -1,5 +1,6 @@
 """CGFF: the groups exchange information."""
 
+from collections.abc import Sequence
 from math import sqrt
 
 import torch
@@ -24,11 +25,14 @@ class CGFF(nn.Module):
         key_channels: Width of the queries and keys of each head; None means ``channels / num_heads``.
         norm: Whether a layer norm stands before queries and keys.
         dropout: Probability of dropping an entry of the affinity while training, in [0, 1).
+        allowed: Which group (row) may listen to which (column), a square of yes and no in the order of the groups; None
+            lets every group listen to every group. It is part of the state dict.
         device: Device of the parameters.
         dtype: Type of the parameters.
 
     Raises:
-        ValueError: A size is not positive, ``num_heads`` does not divide ``channels``, or ``dropout`` is out of range.
+        ValueError: A size is not positive, ``num_heads`` does not divide ``channels``, ``dropout`` is out of range, or
+            ``allowed`` is no square or leaves a group without anybody to listen to.
 
     Example:
         >>> cgff = CGFF(64, num_heads=4)
@@ -42,6 +46,8 @@ class CGFF(nn.Module):
         cross-group feature fusion in FAR-AMTN (arXiv 2601.01537). That it is this attention is mtattn's reading.
     """
 
+    allowed: Tensor | None
+
     def __init__(
         self,
         channels: int,
@@ -50,6 +56,7 @@ class CGFF(nn.Module):
         key_channels: int | None = None,
         norm: bool = True,
         dropout: float = 0.0,
+        allowed: Sequence[Sequence[bool]] | Tensor | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -68,6 +75,9 @@ class CGFF(nn.Module):
         self.query, self.key = linear(num_heads * key_channels), linear(num_heads * key_channels)
         self.value, self.output = linear(channels), linear(channels)
         self.dropout = nn.Dropout(dropout)
+        self._allowed_rows = None if allowed is None else _checked_square(allowed)
+        square = None if allowed is None else torch.tensor(self._allowed_rows, device=device)
+        self.register_buffer("allowed", square)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -76,6 +86,8 @@ class CGFF(nn.Module):
             if not isinstance(module, nn.Identity):
                 module.reset_parameters()
         nn.init.zeros_(self.output.weight)
+        if self.allowed is not None:
+            self.allowed.copy_(torch.tensor(self._allowed_rows, device="cpu"))
 
     def affinity(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch group group"]:
         """Compute how much each group (row) listens to each group (column), averaged over heads; rows sum to 1."""
@@ -87,7 +99,11 @@ class CGFF(nn.Module):
 
     def extra_repr(self) -> str:  # noqa: D102
         narrow = self.num_heads * self.key_channels != self.channels
-        return f"{self.channels}, num_heads={self.num_heads}" + f", key_channels={self.key_channels}" * narrow
+        return (
+            f"{self.channels}, num_heads={self.num_heads}"
+            + f", key_channels={self.key_channels}" * narrow
+            + ("" if self._allowed_rows is None else f", allowed={sum(map(sum, self._allowed_rows))} pairs")
+        )
 
     def _heard(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch group channel *space"]:
         affinity = self.dropout(self._affinity(x)) / sqrt(self.channels)  # the factor, where it costs least
@@ -96,6 +112,25 @@ class CGFF(nn.Module):
         )
 
     def _affinity(self, x: Float[Tensor, "batch group channel *space"]) -> Float[Tensor, "batch head group group"]:
-        check_features("CGFF", x, "batch", "group", "channel", channel=self.channels)
+        sizes = {} if self.allowed is None else {"group": len(self.allowed)}
+        check_features("CGFF", x, "batch", "group", "channel", **sizes, channel=self.channels)
         descriptors = self.norm(reduce(x, "batch group channel ... -> batch group channel", "mean"))
-        return functional.group_affinity(self.query(descriptors), self.key(descriptors), self.num_heads)
+        return functional.group_affinity(self.query(descriptors), self.key(descriptors), self.num_heads, self.allowed)
+
+
+def _checked_square(allowed: Sequence[Sequence[bool]] | Tensor) -> list[list[bool]]:
+    rows = [list(row) for row in (allowed.tolist() if isinstance(allowed, Tensor) else allowed)]
+    if not rows or any(len(row) != len(rows) for row in rows):
+        raise ValueError(
+            f"CGFF: allowed is a square, a row and a column for each group, got rows of {[*map(len, rows)]}."
+        )
+    strange = [value for row in rows for value in row if value not in (0, 1)]
+    if strange:
+        raise ValueError(f"CGFF: allowed says True or False of each pair, got {strange[0]!r}.")
+    alone = [listener for listener, row in enumerate(rows) if not any(row)]
+    if alone:
+        raise ValueError(
+            f"CGFF: every group needs somebody to listen to, got none for group {alone[0]}; "
+            f"let it listen to itself: allowed[{alone[0]}][{alone[0]}] = True."
+        )
+    return [[bool(value) for value in row] for row in rows]

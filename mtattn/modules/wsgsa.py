@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mtattn import functional
 from mtattn._checks import check_divides, check_features, check_positive
+from mtattn.groups import check_known
 
 PLACE_FACTOR = 20.0  # Adam moves all weights alike; those of the place are few and have further to go
 
@@ -19,7 +20,8 @@ class WSGSA(nn.Module):
 
     ``X'_g = gates_g(X) * f(X)``, channel by channel, where f is ``shared`` and the gates look at the spatial mean of X.
     With ``spatial=True`` each group also learns where to look: ``X'_g = gates_g(X) * positions_g(X) * f(X)``, by what
-    is there and, with ``coordinates``, by the place.
+    is there and, with ``coordinates``, by the place. Positions that are known, such as masks, are given:
+    ``wsgsa(x, positions)``.
 
     Args:
         channels: Channels of the input.
@@ -30,6 +32,7 @@ class WSGSA(nn.Module):
         spatial: Whether each group also weighs the positions. A new module weighs them all alike.
         num_heads: How many queries a group has; each weighs the positions for its own part of the output channels.
         key_channels: Width of the keys and queries that weigh the positions.
+        squeeze: What the gates see of X: its "mean" over space, or "mean+max", both through the same layers.
         coordinates: Number of spatial axes along which the place counts beside what is there: 2 for images, 0 for none.
             For images that are aligned, as cropped faces are.
         device: Device of the parameters.
@@ -64,6 +67,7 @@ class WSGSA(nn.Module):
         num_heads: int = 1,
         key_channels: int = 64,
         coordinates: int = 0,
+        squeeze: Literal["mean", "mean+max"] = "mean",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -87,6 +91,7 @@ class WSGSA(nn.Module):
                 f"WSGSA: without a shared module out_channels equals channels, "
                 f"got channels={channels} and out_channels={out_channels}; pass shared=."
             )
+        check_known("WSGSA", "squeeze", [squeeze], ("mean", "mean+max"))
         if coordinates is True or not 0 <= coordinates <= 3 * spatial:
             raise ValueError(
                 f"WSGSA: coordinates is a number of spatial axes, 0 to 3, and needs spatial=True, "
@@ -94,7 +99,7 @@ class WSGSA(nn.Module):
             )
         self.channels, self.num_groups, self.out_channels = channels, num_groups, out_channels
         self.reduction, self.spatial, self.num_heads, self.key_channels = reduction, spatial, num_heads, key_channels
-        self.coordinates = coordinates
+        self.coordinates, self.squeeze = coordinates, squeeze
         self.shared = nn.Identity() if shared is None else shared
 
         def parameter(*shape: int) -> nn.Parameter:
@@ -126,7 +131,7 @@ class WSGSA(nn.Module):
 
     def gates(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch group out"]:
         """Compute the gate of each group and output channel, in (0, 1)."""
-        return self._gates(self._mean(x))
+        return self._gates(self._mean(x), self._maximum(x))
 
     def positions(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch group *new_space"]:
         """Compute how much each group looks at each position of f(x); averages to 1, all ones without ``spatial``.
@@ -142,38 +147,97 @@ class WSGSA(nn.Module):
         return reduce(positions, "batch (group head) ... -> batch group ...", "mean", group=self.num_groups)
 
     def forward(
-        self, x: Float[Tensor, "batch channel *space"], *, pool: Literal["mean"] | None = None
+        self,
+        x: Float[Tensor, "batch channel *space"],
+        positions: Float[Tensor, "batch group *new_space"] | None = None,
+        *,
+        pool: Literal["mean", "max"] | None = None,
     ) -> Float[Tensor, "batch group out *new_space"]:
-        """Compute the features of each group at every position of f(x); with ``pool="mean"``, averaged over them."""
-        mean = self._mean(x)
-        gates = self._gates(mean)  # first: a shared module may work in place
-        shared = self._checked(self.shared(x))
-        if pool is None:
-            return functional.gate(shared, gates, self._positions(shared))
-        if type(self.shared) is nn.Identity and shared is x and not self.spatial:
-            return gates * mean.unsqueeze(1)  # the same mean twice, so x is read once
-        return functional.gate_mean(shared, gates, self._positions(shared))
+        """Compute the features of each group at every position of f(x); with ``pool``, pooled over them.
 
-    def pooled(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch group out"]:
-        """Compute ``self(x)`` averaged over space, exactly, without building it."""
-        pooled: Tensor = self(x, pool="mean")  # through __call__, where hooks, pruning and wrappers act
+        Args:
+            x: The features that the groups share.
+            positions: How much each group looks at each position of f(x), averaging to 1, in place of what the module
+                learned: :func:`mtattn.functional.mask_positions` makes them from masks.
+            pool: What :meth:`pooled` asks for.
+        """
+        mean = self._mean(x)
+        gates = self._gates(mean, self._maximum(x))  # first: a shared module may work in place
+        shared = self._checked(self.shared(x))
+        if pool == "max":
+            return self._max(shared, gates, positions)
+        if (
+            pool == "mean"
+            and type(self.shared) is nn.Identity
+            and shared is x
+            and positions is None
+            and not self.spatial
+        ):
+            return gates * mean.unsqueeze(1)  # the same mean twice, so x is read once
+        where = self._positions(shared) if positions is None else self._given(positions, shared)
+        return (functional.gate if pool is None else functional.gate_mean)(shared, gates, where)
+
+    def pooled(
+        self,
+        x: Float[Tensor, "batch channel *space"],
+        positions: Float[Tensor, "batch group *new_space"] | None = None,
+        *,
+        pool: Literal["mean", "max"] = "mean",
+    ) -> Float[Tensor, "batch group out"]:
+        """Compute ``self(x, positions)`` averaged over space, or its maximum, exactly, without building it."""
+        check_known("WSGSA", "pool", [pool], ("mean", "max"))
+        pooled: Tensor = self(x, positions, pool=pool)  # through __call__, where hooks, pruning and wrappers act
         return pooled
 
     def extra_repr(self) -> str:  # noqa: D102
         sizes = f"{self.channels}, {self.num_groups}, reduction={self.reduction}, out_channels={self.out_channels}"
         where = f", spatial=True, num_heads={self.num_heads}, key_channels={self.key_channels}" * self.spatial
-        return sizes + where + f", coordinates={self.coordinates}" * bool(self.coordinates)
+        return (
+            sizes
+            + where
+            + f", coordinates={self.coordinates}" * bool(self.coordinates)
+            + (f", squeeze={self.squeeze!r}" * (self.squeeze != "mean"))
+        )
 
     def _mean(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel"]:
         check_features("WSGSA", x, "batch", "channel", channel=self.channels)
         return reduce(x, "batch channel ... -> batch channel", "mean")
 
-    def _gates(self, mean: Float[Tensor, "batch channel"]) -> Float[Tensor, "batch group out"]:
-        return functional.channel_gates(mean, self.down_weight, self.down_bias, self.up_weight, self.up_bias)
+    def _maximum(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel"] | None:
+        return None if self.squeeze == "mean" else reduce(x, "batch channel ... -> batch channel", "max")
+
+    def _gates(
+        self, mean: Float[Tensor, "batch channel"], maximum: Float[Tensor, "batch channel"] | None
+    ) -> Float[Tensor, "batch group out"]:
+        return functional.channel_gates(mean, self.down_weight, self.down_bias, self.up_weight, self.up_bias, maximum)
 
     def _checked(self, shared: Tensor) -> Float[Tensor, "batch out *new_space"]:
         check_features("WSGSA, its shared module", shared, "batch", "channel", channel=self.out_channels)
         return shared
+
+    def _given(
+        self, positions: Float[Tensor, "batch group *space"], shared: Float[Tensor, "batch out *space"]
+    ) -> Float[Tensor, "batch group *space"]:
+        check_features("WSGSA, its positions", positions, "batch", "group", group=self.num_groups)
+        if positions.shape[2:] != shared.shape[2:]:
+            raise ValueError(
+                f"WSGSA: positions weigh those of f(x), {tuple(shared.shape[2:])}, got {tuple(positions.shape[2:])}; "
+                f"functional.mask_positions brings masks to this size."
+            )
+        return positions
+
+    def _max(
+        self,
+        shared: Float[Tensor, "batch out *space"],
+        gates: Float[Tensor, "batch group out"],
+        positions: Float[Tensor, "batch group *space"] | None,
+    ) -> Float[Tensor, "batch group out"]:
+        if self.spatial or positions is not None:
+            raise ValueError(
+                "WSGSA: the maximum over space is one for all groups only where all look everywhere alike, "
+                "got positions; take pool='mean', or the maximum of wsgsa(x, positions) itself."
+            )
+        return functional.gate_max(shared, gates)
 
     def _positions(self, shared: Float[Tensor, "batch out *space"]) -> Float[Tensor, "batch query *space"] | None:
         if self.queries is None or self.key_weight is None:
