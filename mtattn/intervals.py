@@ -1,8 +1,12 @@
 """How far mean scores would move with other test images: the percentile bootstrap."""
 
+from collections.abc import Callable, Mapping
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from mtattn._scores import average_precision, binary_scores
 
 
 def bootstrap_intervals(
@@ -26,7 +30,8 @@ def bootstrap_intervals(
 
     Returns:
         The lower and the upper end for each of "mean_accuracy", "mean_balanced_accuracy", "mean_f1",
-        "mean_average_precision", "majority_accuracy", and "gain": accuracy minus that of the baseline, image by image.
+        "mean_average_precision", "majority_accuracy", and "gain": accuracy minus
+        that of the baseline, image by image, over the attributes that have both.
 
     Raises:
         ValueError: There are no images, or an option is out of range.
@@ -38,25 +43,60 @@ def bootstrap_intervals(
         >>> 0.84 < low < 0.88, 0.92 < high < 0.96
         (True, True)
     """
-    if not len(logits) or num_resamples < 1 or not 0 < level < 1:
+    return resampled(
+        lambda times: _mean_scores(times, logits, targets, majority),
+        len(logits),
+        level=level,
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+
+
+def resampled(
+    score: Callable[[Float[Tensor, "resample batch"]], Mapping[str, Float[Tensor, " resample"]]],
+    num_images: int,
+    *,
+    level: float = 0.95,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """Tell between which values scores lie when images are drawn again and again; see :func:`bootstrap_intervals`.
+
+    Args:
+        score: From how often each image was drawn to the scores of each resample.
+        num_images: How many images there are.
+        level: The share of the resamples that lie inside, in (0, 1).
+        num_resamples: How often to draw.
+        seed: Which draws.
+
+    Raises:
+        ValueError: There are no images, or an option is out of range.
+
+    Example:
+        >>> values = torch.arange(100.0)
+        >>> resampled(lambda times: {"mean": times @ values / 100}, 100)["mean"]
+        (43.9..., 54.9...)
+    """
+    if not num_images or num_resamples < 1 or not 0 < level < 1:
         raise ValueError(
-            f"bootstrap_intervals: needs images, a resample and a level in (0, 1), got {len(logits)} images, "
+            f"bootstrap_intervals: needs images, a resample and a level in (0, 1), got {num_images} images, "
             f"num_resamples={num_resamples} and level={level}."
         )
     generator = torch.Generator().manual_seed(seed)
-    draws = [torch.randint(len(logits), (len(logits),), generator=generator) for _ in range(num_resamples)]
-    parts = [torch.stack(draws[start : start + 50]) for start in range(0, num_resamples, 50)]  # 50: to save memory
-    means = [_mean_scores(_times_drawn(part), logits, targets, majority) for part in parts]
-    return {score: _ends(torch.cat([part[score] for part in means]), level) for score in means[0]}
+    parts = [
+        score(torch.stack([_times_drawn(num_images, generator) for _ in range(start, min(start + 50, num_resamples))]))
+        for start in range(0, num_resamples, 50)  # 50 at once: to save memory
+    ]
+    return {name: _ends(torch.cat([part[name] for part in parts]), level) for name in parts[0]}
 
 
 def _ends(scores: Float[Tensor, " resample"], level: float) -> tuple[float, float]:
-    low, high = scores.nanquantile(torch.tensor([(1 - level) / 2, (1 + level) / 2])).tolist()
+    low, high = scores.nanquantile(torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=scores.dtype)).tolist()
     return low, high
 
 
-def _times_drawn(draws: Tensor) -> Float[Tensor, "resample batch"]:
-    return torch.zeros(draws.shape).scatter_add_(1, draws, torch.ones(draws.shape))
+def _times_drawn(num_images: int, generator: torch.Generator) -> Float[Tensor, " batch"]:
+    return torch.randint(num_images, (num_images,), generator=generator).bincount(minlength=num_images).float()
 
 
 def _mean_scores(
@@ -66,36 +106,14 @@ def _mean_scores(
     majority: Bool[Tensor, " attribute"],
 ) -> dict[str, Float[Tensor, " resample"]]:
     """Score resamples, in which each image stands as often as it was drawn."""
-    positive, negative = (targets >= 0.5).float(), (targets < 0.5).float()
-    right = torch.where(logits.isnan(), torch.nan, ((logits > 0) == (positive > 0)).float())
-    num_positive, num_negative = times @ positive, times @ negative
-    right_positive, right_negative = times @ (right * positive), times @ (right * negative)
-    num_labels = num_positive + num_negative
-    predicted = right_positive + num_negative - right_negative
-    f1 = 2 * right_positive / (predicted + num_positive)
-    accuracy = ((right_positive + right_negative) / num_labels).nanmean(1)
-    baseline = (torch.where(majority, num_positive, num_negative) / num_labels).nanmean(1)
+    scores = binary_scores(times, logits, targets, majority)
     columns = zip(logits.unbind(1), targets.unbind(1), strict=True)
+    precisions = torch.stack([average_precision(times, *column) for column in columns], 1)
     return {
-        "mean_accuracy": accuracy,
-        "mean_balanced_accuracy": ((right_positive / num_positive + right_negative / num_negative) / 2).nanmean(1),
-        "mean_f1": torch.where(num_positive > 0, f1, torch.nan).nanmean(1),
-        "mean_average_precision": torch.stack([_average_precision(times, *column) for column in columns], 1).nanmean(1),
-        "majority_accuracy": baseline,
-        "gain": accuracy - baseline,
+        "mean_accuracy": scores["accuracy"].nanmean(1),
+        "mean_balanced_accuracy": scores["balanced_accuracy"].nanmean(1),
+        "mean_f1": scores["f1"].nanmean(1),
+        "mean_average_precision": precisions.nanmean(1),
+        "majority_accuracy": scores["majority_accuracy"].nanmean(1),
+        "gain": (scores["accuracy"] - scores["majority_accuracy"]).nanmean(1),
     }
-
-
-def _average_precision(
-    times: Float[Tensor, "resample batch"], logits: Float[Tensor, " batch"], targets: Float[Tensor, " batch"]
-) -> Float[Tensor, " resample"]:
-    labelled = (~targets.isnan()).nonzero()[:, 0]
-    if not len(labelled) or logits[labelled].isnan().any():
-        return times.new_full((len(times),), torch.nan)
-    order = labelled[logits[labelled].argsort(descending=True)]
-    falling = -logits[order]
-    last = torch.searchsorted(falling, falling, right=True) - 1  # equal logits share one threshold
-    seen = times[:, order]
-    hits = seen * (targets[order] >= 0.5)
-    precision = (hits.cumsum(1) / seen.cumsum(1).clamp_min(1))[:, last]
-    return (hits * precision).sum(1) / hits.sum(1)

@@ -274,12 +274,12 @@ class TestState:
         metrics.update(*make_batch(1, 20, groups))
         np.testing.assert_array_equal(flat(twin.compute()), flat(metrics.compute()))
 
-    def test_to_moves_the_states_and_the_baseline(self):
+    def test_to_moves_the_states(self):
         groups = make_groups()
         metrics = AttributeMetrics(groups, torch.full((6,), 0.4))
         metrics.update(*make_batch(0, 20, groups))
         metrics.to("meta")
-        assert {state.device.type for state in (*metrics.logits, *metrics.targets, metrics.majority)} == {"meta"}
+        assert {state.device.type for state in (*metrics.logits, *metrics.targets)} == {"meta"}
 
     def test_update_never_reads_a_value(self):
         groups = make_groups()
@@ -323,6 +323,9 @@ class TestTrainRates:
     def test_unlabelled_values_count_nowhere(self):
         rates = train_rates(torch.tensor([[1.0, NAN], [0.0, 1.0], [0.0, NAN], [0.0, 0.6]]))
         assert rates.tolist() == [0.25, 1]
+
+    def test_a_target_of_one_half_is_positive(self):
+        assert train_rates(torch.tensor([[0.5], [0.4]])).tolist() == [0.5]
 
     def test_an_attribute_without_labels_has_no_rate_and_is_predicted_absent(self):
         groups = AttributeGroups({"eyes": ["Eyeglasses", "Narrow_Eyes"]})
