@@ -7,8 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from mtattn.data.labels import as_numbers, read_labels
+from mtattn import Categorical, Number, Ordinal
+from mtattn.data import AttributeRows, read_row
+from mtattn.data.labels import as_numbers, read_column, read_labels
 
 NAN = math.nan
 
@@ -130,3 +133,70 @@ def test_anything_becomes_a_number_or_is_told_from_one(labels):
     numbers = as_numbers(column)
     assert numbers.shape == (len(labels),)
     assert [math.isnan(number) for number in numbers] == [label is None or label is NAN for label in labels]
+
+
+AGE = Ordinal("age", ("child", "young", "old"))
+HAIR = Categorical("hair", ("black", "0", "none"))
+YEARS = Number("years", unit="years")
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "expected"),
+    [
+        (AGE, ["old", "child", None, "young"], [2, 0, NAN, 1]),
+        (AGE, [2, 0.0, NAN, np.int64(1)], [2, 0, NAN, 1]),
+        (HAIR, ["0", 0, "none", None], [1, 0, 2, NAN]),
+        (YEARS, [33, 0.5, -1, None], [33, 0.5, -1, NAN]),
+    ],
+    ids=["levels", "indices", "classes that look like others", "numbers"],
+)
+def test_a_label_of_another_kind_is_a_name_an_index_or_a_number(kind, labels, expected):
+    same([read_column("labels", kind, labels).tolist()], expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "message"),
+    [
+        (
+            AGE,
+            "Old",
+            "a label of 'age' is one of child, young, old, or its index from 0 to 2, .* got Old in row 2",
+        ),
+        (AGE, 3, "or its index from 0 to 2, .* got 3 in row 2 and 1 more; map"),
+        (AGE, -1, "got -1 in row 2"),
+        (AGE, 0.5, "got 0.5 in row 2"),
+        (AGE, True, "got True in row 2"),
+        (HAIR, "", "a label of 'hair' is one of black, 0, none, .* got  in row 2"),
+        (YEARS, "33", "a label of 'years' is a finite number, .* got 33 in row 2"),
+        (YEARS, math.inf, "got inf in row 2"),
+        (YEARS, 1e39, r"got 1e\+39 in row 2"),
+        (YEARS, True, "got True in row 2"),
+    ],
+)
+def test_a_label_that_its_kind_does_not_know_is_refused_with_its_row(kind, label, message):
+    with pytest.raises(ValueError, match=f"labels: .*{message}"):
+        read_column("labels", kind, [None, label, label])
+
+
+def test_rows_match_classes_by_name_where_the_data_set_names_them():
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"image": datasets.Image(), "hair": datasets.ClassLabel(names=["none", "black", "0"])})
+    picture = Image.new("RGB", (4, 4))
+    rows = datasets.Dataset.from_dict({"image": [picture] * 4, "hair": [0, 1, 2, None]}, features=features)
+    data = AttributeRows(rows, [HAIR])
+    same(data.targets.T.tolist(), [2, 0, 1, NAN])
+    same([torch.cat([data[row][1] for row in range(4)]).tolist()], [2, 0, 1, NAN])
+
+
+def test_rows_hold_targets_of_every_kind():
+    row = {"image": Image.new("RGB", (4, 4)), "age": "young", "Hat": False, "years": 31.5, "hair": None}
+    _, targets = read_row(row, [AGE, "Hat", YEARS, HAIR])
+    same([targets.tolist()], [1, 0, 31.5, NAN])
+    with pytest.raises(ValueError, match=r"read_row: a label of 'age' is one of .* got Young in row 1"):
+        read_row({**row, "age": "Young"}, [AGE])
+
+
+def test_kinds_are_mixed_in_one_table():
+    rows = [["young", 1, 33.5, "black"], ["old", -1, None, None]]
+    found = read_labels("labels", rows, [AGE, "Hat", YEARS, HAIR], num_images=2)
+    same(found.tolist(), [1, 1, 33.5, 0], [2, 0, NAN, NAN])

@@ -1,4 +1,4 @@
-"""Face data: CelebA and LFWA from disk, drawn faces without any download, and the presets that go with them."""
+"""Data: CelebA, LFWA, FairFace and PETA from disk, drawn faces without any download, and the presets for them."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,11 @@ from mtattn.data.presets import (
 if TYPE_CHECKING:
     from mtattn.data.celeba import CelebA
     from mtattn.data.dataset import AttributeImages, skip_unreadable
+    from mtattn.data.fairface import FAIRFACE_GROUPS, FAIRFACE_GROUPS_YEARS, FairFace
     from mtattn.data.images import UnreadableImage, find_images, read_image
     from mtattn.data.lfwa import LFWA
     from mtattn.data.own import read_csv_labels
+    from mtattn.data.peta import PETA, PETA_GROUPS
     from mtattn.data.rows import AttributeRows, read_row
     from mtattn.data.synthetic import SyntheticFaces
     from mtattn.data.table import TableImages
@@ -30,10 +32,15 @@ __all__ = [
     "CELEBA_GROUPS_PSMCNN",
     "CELEBA_MEAN",
     "CELEBA_STD",
+    "FAIRFACE_GROUPS",
+    "FAIRFACE_GROUPS_YEARS",
     "LFWA",
+    "PETA",
+    "PETA_GROUPS",
     "AttributeImages",
     "AttributeRows",
     "CelebA",
+    "FairFace",
     "SyntheticFaces",
     "TableImages",
     "UnreadableImage",
@@ -50,7 +57,12 @@ _MODULE_OF = {
     "AttributeImages": "dataset",
     "AttributeRows": "rows",
     "CelebA": "celeba",
+    "FAIRFACE_GROUPS": "fairface",
+    "FAIRFACE_GROUPS_YEARS": "fairface",
+    "FairFace": "fairface",
     "LFWA": "lfwa",
+    "PETA": "peta",
+    "PETA_GROUPS": "peta",
     "SyntheticFaces": "synthetic",
     "TableImages": "table",
     "UnreadableImage": "images",

@@ -19,7 +19,8 @@ from mtattn.data.files import existing_folder
 from mtattn.data.images import UnreadableImage, read_image
 from mtattn.data.labels import read_labels
 from mtattn.data.names import FolderNames
-from mtattn.groups import check_known
+from mtattn.groups import Attribute, check_known
+from mtattn.groups.kinds import name_of
 
 
 class AttributeImages(Dataset[tuple[Any, Tensor]]):
@@ -30,7 +31,8 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
         names: The image names, relative to the folder.
         labels: A row an image, a column an attribute. 1 or true where an image has it, -1, 0 or false where it has not,
             NaN or None where nobody knows. Beside -1 in its column a 0 says that nobody knows, as in CelebA's files.
-        attributes: The names of the label columns.
+            Of other kinds the name or the index of the class or level, or the number.
+        attributes: What the label columns are: names, or kinds as in :class:`mtattn.AttributeGroups`.
         only: The attributes to give, in the order wanted; all of them if None.
         transform: Turns the PIL image into what a model takes.
         missing: What to do about images that are not there: "error" stops, "skip" warns and leaves them out.
@@ -38,6 +40,7 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
 
     Attributes:
         attributes: The names of the target columns.
+        kinds: The same as they were given: a name where it is binary.
         skipped: The paths of the images left out because they are missing or cannot be read.
 
     Raises:
@@ -62,7 +65,7 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
         folder: str | Path,
         names: Sequence[str] | Shaped[np.ndarray, " image"],
         labels: Sequence[Sequence[Any]] | Shaped[np.ndarray, "image attribute"],
-        attributes: Sequence[str],
+        attributes: Sequence[Attribute],
         *,
         only: Sequence[str] | None = None,
         transform: Callable[[Any], Any] | None = None,
@@ -71,12 +74,14 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
     ) -> None:
         check_known(self._owner, "way to treat missing images", [missing], ("error", "skip"))
         self._names = _checked_names(self._owner, names)
-        _check_unique(self._owner, "attribute", attributes)
-        self.attributes = tuple(attributes) if only is None else _chosen(self._owner, only, attributes)
+        known = list(map(name_of, attributes))
+        _check_unique(self._owner, "attribute", known)
+        self.attributes = tuple(known) if only is None else _chosen(self._owner, only, known)
+        columns = [known.index(name) for name in self.attributes]
+        self.kinds = tuple(attributes[column] for column in columns)
         self.transform = transform
         self.skipped: tuple[Path, ...] = ()
         self._folder = str(existing_folder(self._owner, "folder", folder, "give the folder that holds the images."))
-        columns = [list(attributes).index(attribute) for attribute in self.attributes]
         self._targets = self._read_targets(labels, attributes, zero)[:, columns]
         self._check_presence(missing)
 
@@ -87,7 +92,7 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
 
     @property
     def targets(self) -> Float[Tensor, "image attribute"]:
-        """Every target, 1 where an image has the attribute, 0 where it has not, NaN where nobody knows."""
+        """Every target: 1 for yes and 0 for no, a class or level, or a number; NaN where nobody knows."""
         return self._targets.clone()
 
     def path(self, index: int) -> Path:
@@ -120,7 +125,7 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
         return type(self).__name__
 
     def _read_targets(
-        self, labels: Any, attributes: Sequence[str], zero: str | None
+        self, labels: Any, attributes: Sequence[Attribute], zero: str | None
     ) -> Float[Tensor, "image attribute"]:
         return read_labels(self._owner, labels, attributes, num_images=len(self), zero=zero)
 

@@ -1,0 +1,134 @@
+"""PETA from disk: pedestrians with yes-or-no attributes, an age band, colours and the side they show."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtattn.data.cells import labels_of, read_published
+from mtattn.data.dataset import AttributeImages
+from mtattn.data.files import existing_root
+from mtattn.groups import AttributeGroups, Categorical, Ordinal, check_known
+
+_PARTS = {"train": "train", "valid": "val", "test": "test"}
+_HAIR = ("Black", "Brown", "Green", "Grey", "Orange", "Purple", "Red", "White", "Yellow")
+_COLORS = ("Black", "Blue", "Brown", "Green", "Grey", "Orange", "Pink", "Purple", "Red", "White", "Yellow")
+_SOURCE = (
+    "Get PETA (Deng et al., ACM MM 2014; research only) and give the folder that holds peta.csv and the images. "
+    "peta.csv has a row an image and the columns image, split or split_by_person (train, val, test), and one for each "
+    "attribute of PETA_GROUPS, named as in PETA.mat."
+)
+
+PETA_GROUPS = AttributeGroups(
+    {
+        "person": [
+            "personalMale",
+            Ordinal("age", ("Less15", "16-30", "31-45", "46-60", "60+")),
+            Categorical("viewpoint", ("front", "side", "back")),
+        ],
+        "head": [
+            "hairLong",
+            "accessoryHat",
+            "accessoryMuffler",
+            "accessorySunglasses",
+            "accessoryNothing",
+            Categorical("hair_color", _HAIR),
+        ],
+        "upper body": [
+            "upperBodyCasual",
+            "upperBodyFormal",
+            "upperBodyJacket",
+            "upperBodyLogo",
+            "upperBodyPlaid",
+            "upperBodyShortSleeve",
+            "upperBodyThinStripes",
+            "upperBodyTshirt",
+            "upperBodyOther",
+            "upperBodyVNeck",
+            Categorical("upper_color", _COLORS),
+        ],
+        "lower body": [
+            "lowerBodyCasual",
+            "lowerBodyFormal",
+            "lowerBodyJeans",
+            "lowerBodyShorts",
+            "lowerBodyShortSkirt",
+            "lowerBodyTrousers",
+            Categorical("lower_color", _COLORS),
+        ],
+        "feet": [
+            "footwearLeatherShoes",
+            "footwearSandals",
+            "footwearShoes",
+            "footwearSneaker",
+            Categorical("footwear_color", _COLORS),
+        ],
+        "carrying": [
+            "carryingBackpack",
+            "carryingMessengerBag",
+            "carryingPlasticBags",
+            "carryingOther",
+            "carryingNothing",
+        ],
+    }
+)
+"""The usual 35 attributes of PETA, their four age bands as one attribute of five levels, with colours and viewpoint.
+
+The groups are places of the body, our choice. All labels are impressions of annotators, not facts about a person.
+"""
+
+
+class PETA(AttributeImages):
+    """PETA: 19,000 pedestrians of ten sources, at a distance.
+
+    The official random splits leak: PETA labels a person once for all of his images, and in the first split 57.7 % of
+    the test images show a person who is also in another part. ``by_person=True`` takes a split in which nobody is in
+    two parts. Report both, or the second.
+
+    Args:
+        root: The folder with ``peta.csv``, which has a row an image and the columns ``image``, ``split`` (an official
+            split), ``split_by_person`` and the attributes, and with the images.
+        split: "train", "valid", "test" or "all".
+        attributes: The attributes to give, in the order wanted; those of ``PETA_GROUPS`` if None.
+        by_person: Whether the parts are those of ``split_by_person``.
+        transform: Turns the PIL image into what a model takes.
+        missing: What to do about listed images that are not there: "error" stops, "skip" warns and leaves them out.
+
+    Raises:
+        FileNotFoundError: The root, the file or an image is missing.
+        ValueError: An attribute or split is unknown, the split is empty, or the file breaks its form.
+
+    Source:
+        Deng, Luo, Loy and Tang, "Pedestrian attribute recognition at far distance", ACM MM 2014; research only.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        *,
+        attributes: Sequence[str] | None = None,
+        by_person: bool = False,
+        transform: Callable[[Any], Any] | None = None,
+        missing: str = "error",
+    ) -> None:
+        check_known("PETA", "split", [split], (*_PARTS, "all"))
+        folder, column = existing_root("PETA", root, _SOURCE), "split_by_person" if by_person else "split"
+        table = read_published("PETA", folder / "peta.csv", ("image", column, *PETA_GROUPS.attributes), _SOURCE)
+        parts = np.array(table.cells[column])
+        rows = np.arange(len(parts)) if split == "all" else np.flatnonzero(parts == _PARTS[split])
+        if not rows.size:
+            raise ValueError(
+                f"PETA: split {split!r} is empty: no row of {table.source} says {_PARTS[split]!r} in column {column!r}."
+            )
+        super().__init__(
+            folder,
+            [table.cells["image"][row] for row in rows],
+            labels_of(table.cells, PETA_GROUPS.kinds, rows),
+            PETA_GROUPS.kinds,
+            only=attributes,
+            transform=transform,
+            missing=missing,
+            zero="no",
+        )
