@@ -26,6 +26,7 @@ WITHOUT_EXAMPLE = {
     "Backbone": "build_backbone returns it, and its example shows the parts",
     "FeatureMap": "build_backbone makes it",
     "FreshBottleneck": "build_backbone makes it",
+    "FoundImages": "find_images returns it, and its example shows it",
     "HelpFormatter": "recipe_parser uses it",
     "LFWA": "needs LFWA's files; CelebA's example shows the same call",
     "SCORES": "its value is shown",

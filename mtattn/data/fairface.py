@@ -42,7 +42,7 @@ FAIRFACE_GROUPS_YEARS = AttributeGroups({"age": [_YEARS], "gender": [_GENDER]})
 
 
 class FairFace(AttributeImages):
-    """FairFace: age, gender and race of faces as annotators saw them in a picture, not as facts about a person.
+    r"""FairFace: age, gender and race of faces as annotators saw them in a picture, not as facts about a person.
 
     There is a training part and an official validation part, on which scores are reported and which is "test" here.
     For choosing a model, "valid" is every tenth image of the training part. Nobody knows whether a person is in several
@@ -60,6 +60,17 @@ class FairFace(AttributeImages):
     Raises:
         FileNotFoundError: The root, a file or an image is missing.
         ValueError: An attribute or split is unknown, the split is empty, or a file breaks its form.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> root = Path(tempfile.mkdtemp())
+        >>> Image.new("RGB", (224, 224)).save(root / "1.jpg")
+        >>> _ = (root / "fairface.csv").write_text("image,split,age,gender,race\n1.jpg,val,3-9,Female,Indian\n")
+        >>> FairFace(root, "test", attributes=FAIRFACE_GROUPS.attributes).targets
+        tensor([[1., 0.]])
+        >>> FairFace(root, "test", attributes=FAIRFACE_GROUPS_YEARS.attributes).targets
+        tensor([[6., 0.]])
 
     Source:
         Karkkainen and Joo, "FairFace", WACV 2021; CC BY 4.0.
@@ -108,7 +119,7 @@ def _read(folder: Path) -> dict[str, list[Any]]:
 def _rows_of(split: str, parts: Shaped[np.ndarray, " image"]) -> Int[np.ndarray, " row"]:
     train, test = np.flatnonzero(parts == "train"), np.flatnonzero(parts == "val")
     is_valid = np.arange(len(train)) % 10 == 9
-    rows = {
+    rows: Int[np.ndarray, " row"] = {
         "train": train[~is_valid],
         "valid": train[is_valid],
         "trainval": train,

@@ -10,6 +10,7 @@ from mtattn.data.cells import labels_of, read_published
 from mtattn.data.dataset import AttributeImages
 from mtattn.data.files import existing_root
 from mtattn.groups import AttributeGroups, Categorical, Ordinal, check_known
+from mtattn.groups.kinds import name_of
 
 _PARTS = {"train": "train", "valid": "val", "test": "test"}
 _HAIR = ("Black", "Brown", "Green", "Grey", "Orange", "Purple", "Red", "White", "Yellow")
@@ -80,7 +81,7 @@ The groups are places of the body, our choice. All labels are impressions of ann
 
 
 class PETA(AttributeImages):
-    """PETA: 19,000 pedestrians of ten sources, at a distance.
+    r"""PETA: 19,000 pedestrians of ten sources, at a distance.
 
     The official random splits leak: PETA labels a person once for all of his images, and in the first split 57.7 % of
     the test images show a person who is also in another part. ``by_person=True`` takes a split in which nobody is in
@@ -99,6 +100,17 @@ class PETA(AttributeImages):
         FileNotFoundError: The root, the file or an image is missing.
         ValueError: An attribute or split is unknown, the split is empty, or the file breaks its form.
 
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> root = Path(tempfile.mkdtemp())
+        >>> Image.new("RGB", (64, 128)).save(root / "1.png")
+        >>> _ = (root / "peta.csv").write_text("image,split,personalMale,age\n1.png,train,1,16-30\n")
+        >>> PETA(root, "train", attributes=["age", "personalMale"]).targets
+        tensor([[1., 1.]])
+        >>> PETA_GROUPS["carrying"][:2]
+        ('carryingBackpack', 'carryingMessengerBag')
+
     Source:
         Deng, Luo, Loy and Tang, "Pedestrian attribute recognition at far distance", ACM MM 2014; research only.
     """
@@ -114,8 +126,10 @@ class PETA(AttributeImages):
         missing: str = "error",
     ) -> None:
         check_known("PETA", "split", [split], (*_PARTS, "all"))
+        check_known("PETA", "attribute", attributes or (), PETA_GROUPS.attributes)
+        kinds = (PETA_GROUPS.only(attributes) if attributes else PETA_GROUPS).kinds
         folder, column = existing_root("PETA", root, _SOURCE), "split_by_person" if by_person else "split"
-        table = read_published("PETA", folder / "peta.csv", ("image", column, *PETA_GROUPS.attributes), _SOURCE)
+        table = read_published("PETA", folder / "peta.csv", ("image", column, *map(name_of, kinds)), _SOURCE)
         parts = np.array(table.cells[column])
         rows = np.arange(len(parts)) if split == "all" else np.flatnonzero(parts == _PARTS[split])
         if not rows.size:
@@ -125,8 +139,8 @@ class PETA(AttributeImages):
         super().__init__(
             folder,
             [table.cells["image"][row] for row in rows],
-            labels_of(table.cells, PETA_GROUPS.kinds, rows),
-            PETA_GROUPS.kinds,
+            labels_of(table.cells, kinds, rows),
+            kinds,
             only=attributes,
             transform=transform,
             missing=missing,

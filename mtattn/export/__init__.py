@@ -4,8 +4,8 @@ Inputs and outputs carry names: ``images`` (batch, color, height, width), normal
 gives ``logits`` (batch, column) and, if asked for, ``maps`` (batch, column, h, w), which average to the logits.
 """
 
-from mtattn.export.metadata import METADATA_KEY, read_onnx_metadata
+from mtattn.export.metadata import read_onnx_metadata
 from mtattn.export.quantization import quantize_onnx
 from mtattn.export.writing import export_onnx
 
-__all__ = ["METADATA_KEY", "export_onnx", "quantize_onnx", "read_onnx_metadata"]
+__all__ = ["export_onnx", "quantize_onnx", "read_onnx_metadata"]
