@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 COMMANDS = {
+    "check": "look at a table and its pictures before anybody trains",
     "train": "train on a table of your own; leaves a model, metrics and a report",
     "predict": "the attributes of pictures and folders, as tables or as a csv",
     "export": "write a trained model as one ONNX file that runs without torch",

@@ -11,6 +11,7 @@ from accelerate.utils import set_seed
 
 from mtattn import FARAMTN, DWSLoss
 from mtattn._arguments import HelpFormatter
+from mtattn._files import write_whole
 from mtattn.cli.table import open_images, planned, table_options
 from mtattn.data import TableImages, image_transform
 from mtattn.data.table import balanced_parts
@@ -27,7 +28,6 @@ from mtattn.recipes import (
     size_options,
     training_options,
 )
-from mtattn.report.files import write_whole
 from mtattn.training import fit, processes
 
 

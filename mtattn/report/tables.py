@@ -72,6 +72,18 @@ def settings_table(caption: str, settings: Mapping[str, Any]) -> str:
     )
 
 
+def label_table(counts: Mapping[str, Any]) -> str:
+    """Show how often each value of each attribute of a table is labelled."""
+    rows = [
+        (
+            (name, ", ".join(f"{value} {count:g}" for value, count in found.values.items())),
+            [(float(found.labels), f"{found.labels:,}"), (float(found.missing), f"{found.missing:,}")],
+        )
+        for name, found in counts.items()
+    ]
+    return _table("Labels of each attribute", ("attribute", "values"), ("labels", "unknown"), rows)
+
+
 def breakable(name: str) -> str:
     """Escape a name and let its line break after underscores."""
     return escape(name).replace("_", "_<wbr>")
