@@ -50,4 +50,5 @@ def _restore_constants(module: nn.Module, _keys: object = None) -> None:
     loaded = [tensor.device for tensor in (*module.parameters(), *module.buffers()) if not tensor.is_meta]
     for name, constant in module._constants.items():
         device = module.get_buffer(name).device
-        setattr(module, name, constant.to(loaded[0] if loaded and device.type == "meta" else device))
+        # a copy, so that what is written into the buffer does not spoil the constant
+        setattr(module, name, constant.to(loaded[0] if loaded and device.type == "meta" else device, copy=True))
