@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from accelerate.utils import set_seed
 
-from mtattn import FARAMTN, DWSLoss
+from mtattn import FARAMTN, AttributeGroups, DWSLoss
 from mtattn.data import CELEBA_GROUPS, LFWA, CelebA, SyntheticFaces, image_transform, skip_unreadable
 from mtattn.metrics import AttributeMetrics, train_rates
 from mtattn.models import set_grad_checkpointing
@@ -40,8 +40,7 @@ def parse() -> Namespace:
     return parser.parse_args()
 
 
-def new_model(options: Namespace) -> FARAMTN:
-    groups = CELEBA_GROUPS if options.synthetic is None else CELEBA_GROUPS.only(SyntheticFaces.attributes)
+def new_model(options: Namespace, groups: AttributeGroups) -> FARAMTN:
     model = FARAMTN.from_timm(
         options.backbone,
         groups,
@@ -57,9 +56,11 @@ def new_model(options: Namespace) -> FARAMTN:
 
 
 def main(options: Namespace) -> None:
+    groups = CELEBA_GROUPS if options.synthetic is None else CELEBA_GROUPS.only(SyntheticFaces.attributes)
     model = None
     if options.start_from is not None:
-        model = FARAMTN.from_pretrained(options.start_from)
+        set_seed(options.seed)  # what is new to the model starts by chance
+        model = FARAMTN.from_pretrained(options.start_from, groups=groups)  # what it knows of these is kept by name
         config = model.config  # the record shall say what the model is, not what a new one would have been
         options.backbone, options.drop_stages = config["backbone"]["name"], config["backbone"]["drop_stages"]
         options.image_size, options.crop = config["image"]["size"], config["image"].get("crop", [1.0, 1.0])
@@ -72,9 +73,8 @@ def main(options: Namespace) -> None:
             SyntheticFaces(options.synthetic, seed=options.seed).write(root)
 
     set_seed(options.seed)
-    model = new_model(options) if model is None else model
+    model = new_model(options, groups) if model is None else model
     model.to(memory_format=torch.channels_last)  # the faster layout for convolutions
-    groups = model.groups
     train, valid, test = (
         data(
             root,

@@ -117,6 +117,25 @@ class TestTheModel:
             FARAMTN(nn.Conv2d(3, 16, 4), 32, GROUPS)(IMAGES)
 
 
+@pytest.mark.parametrize("fused_channels", [8, 512], ids=["with projection", "without projection"])
+@pytest.mark.parametrize("assign", [False, True], ids=["filled", "assigned"])
+def test_a_state_dict_is_all_that_a_model_built_without_memory_needs(fused_channels, assign):
+    def build():
+        trunk = nn.Sequential(nn.Conv2d(3, 16, 4, stride=4), nn.ReLU())
+        return FARAMTN(trunk, 16, GROUPS, fused_channels=fused_channels, num_heads=2)
+
+    model = perturbed(build()).eval()
+    with torch.device("meta"):
+        empty = build().eval()
+    if not assign:
+        empty.to_empty(device="cpu")
+        for tensor in (*empty.parameters(), *empty.buffers()):  # stands for what is in fresh memory
+            tensor.data.fill_(7)
+    empty.load_state_dict(model.state_dict(), strict=True, assign=assign)
+    assert torch.equal(empty(IMAGES), model(IMAGES))
+    assert torch.equal(empty.attribute_maps(IMAGES), model.attribute_maps(IMAGES))
+
+
 class TestFreezing:
     @staticmethod
     def trunk_state(model):

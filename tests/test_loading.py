@@ -159,6 +159,8 @@ class TestHostileValues:
             pytest.param({"backbone": None}, "backbone is an object, got None", id="no backbone"),
             pytest.param({"image": {"size": [9]}}, r"image\.size is a list of height and width", id="size"),
             pytest.param({"image": {"mean": ["a"]}}, r"image\.mean is a list of numbers, got \['a'\]", id="mean"),
+            pytest.param({"image": {"crop": [0.5, 2]}}, r"image\.crop is a number in \(0, 1\], or one for", id="crop"),
+            pytest.param({"map_centres": 3}, "map_centres is an object, got 3", id="centres"),
             pytest.param({"groups": {"eyes": 3}}, "AttributeGroups: ", id="no list"),
             pytest.param({"groups": {"eyes": "abc"}}, "AttributeGroups: .*string", id="a string"),
             pytest.param({"groups": {"eyes": []}}, "AttributeGroups: .*got none for 'eyes'", id="empty"),

@@ -34,6 +34,7 @@ def _are(rule: Rule, length: int | None = None) -> Callable[[Any], bool]:
 _SIZE = _whole(1)
 _CLAIM = Rule(lambda value: type(value) is bool, "true or false")
 _TEXT = Rule(lambda value: isinstance(value, str), "a text")
+_SHARE = Rule(lambda value: _is_number(value) and 0 < value <= 1, "a number in (0, 1]")
 _OBJECT = Rule(lambda value: isinstance(value, dict), "an object")
 _NUMBERS = Rule(_are(Rule(_is_number, "a number")), "a list of numbers")
 
@@ -54,6 +55,7 @@ _REST = {
     "own_heads": _CLAIM,
     "backbone": _OBJECT,
     "image": _OBJECT,
+    "map_centres": _OBJECT,
     "mtattn_version": _TEXT,
 }
 _PARTS = {"groups", "channels", "out_channels", "coordinates", "own_shared"}  # what a config cannot do without
@@ -67,6 +69,9 @@ _IMAGE = {
     "size": Rule(_are(_SIZE, 2), "a list of height and width in pixels"),
     "mean": _NUMBERS,
     "std": _NUMBERS,
+    "crop": Rule(
+        lambda value: _SHARE.holds(value) or _are(_SHARE, 2)(value), "a number in (0, 1], or one for height and width"
+    ),
 }
 _SIMPLE = Rule(
     lambda value: (

@@ -12,7 +12,9 @@ from mtattn import functional
 from mtattn._checks import check_features, check_positive
 from mtattn._version import installed_version
 from mtattn.groups import AttributeGroups, check_groups
+from mtattn.models import regroup
 from mtattn.models.backbones import FreshBottleneck, build_backbone
+from mtattn.models.config import OPTIONS
 from mtattn.models.parameters import sort_parameters
 from mtattn.models.pretrained import Pretrained
 from mtattn.modules import CGFF, WSGSA, GroupHeads
@@ -224,6 +226,32 @@ class FARAMTN(Pretrained):
         outputs: Tensor = self.heads(features)
         check_features("The heads of FARAMTN", outputs, "batch", "column", column=len(self.groups.columns.attributes))
         return outputs
+
+    def reset_groups(self, groups: AttributeGroups, *, heads: nn.Module | None = None) -> "FARAMTN":
+        """Give the model other groups and attributes, and keep what it knows of those that stay, by name.
+
+        A group keeps its gates and queries, an attribute its head; all that does not depend on groups stays. One line
+        of log says what was kept. An attribute that is now of another kind, or in another unit, starts fresh. Do this
+        before you make the optimizer, because some parameters are new ones.
+
+        Args:
+            groups: The new groups.
+            heads: Heads of your own for them; needed where the model has such heads.
+
+        Example:
+            >>> model = FARAMTN(nn.Conv2d(3, 32, 8), 32, AttributeGroups({"mouth": ["Smiling"]}))
+            >>> model = model.reset_groups(AttributeGroups({"hair": ["Bald"], "mouth": ["Smiling", "Big_Lips"]}))
+            >>> model(torch.rand(2, 3, 64, 64)).shape
+            torch.Size([2, 3])
+        """
+        check_groups("FARAMTN.reset_groups", groups)
+        if heads is None and "own_heads" in self.config:
+            raise ValueError(
+                "FARAMTN.reset_groups: this model has heads of its own, made for its groups; pass heads= for the new."
+            )
+        options = {name: self.config[name] for name in OPTIONS}
+        regroup.take_over(self, FARAMTN(self.trunk, groups=groups, shared=self.wsgsa.shared, heads=heads, **options))
+        return self.train(self.training)
 
     def freeze(self) -> "FARAMTN":
         """Stop training the trunk: no gradients, and its batch norms keep their statistics even in ``train()``.

@@ -8,6 +8,7 @@ import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import nn
 
+from mtattn.groups import AttributeGroups
 from mtattn.models import loading, saving
 from mtattn.models.card import model_card
 
@@ -24,6 +25,7 @@ class Pretrained(PyTorchModelHubMixin, nn.Module):
         cls: type[Model],
         pretrained_model_name_or_path: str | PathLike[str],
         *,
+        groups: AttributeGroups | None = None,
         map_location: str | torch.device = "cpu",
         **options: Any,
     ) -> Model:
@@ -35,6 +37,8 @@ class Pretrained(PyTorchModelHubMixin, nn.Module):
 
         Args:
             pretrained_model_name_or_path: The folder, or the name of a repository on the hub.
+            groups: Other groups than it was trained for: what it knows of those that stay is kept by name, see
+                :meth:`reset_groups`. None: its own.
             map_location: The device to load to.
             **options: ``trunk``, ``shared`` and ``heads`` where these are your own, ``dropout`` if it is to differ, and
                 huggingface_hub's.
@@ -45,8 +49,12 @@ class Pretrained(PyTorchModelHubMixin, nn.Module):
         """
         download = {name: options.pop(name) for name in loading.DOWNLOAD_OPTIONS if name in options}
         saved = loading.find(pretrained_model_name_or_path, download)
-        model: Model = loading.load(cls, saved, map_location, options)
-        return model
+        new_heads = None if groups is None or saved.config.get("own_heads", False) else options.pop("heads", None)
+        model: Any = loading.load(cls, saved, map_location, options)
+        if groups is not None:
+            model.reset_groups(groups, heads=new_heads)
+        loaded: Model = model
+        return loaded
 
     def save_pretrained(
         self,
