@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from mtattn import functional, groups, losses, modules  # noqa: F401  attributes of the package
     from mtattn.groups import AttributeGroups, Categorical, Number, Ordinal
     from mtattn.losses import DWSLoss, DynamicWeighting
@@ -45,6 +46,8 @@ _MODULES = ("functional", "groups", "losses", "modules")
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f"{__name__}.{name}")
+    if name == "__version__":
+        return import_module(f"{__name__}._version").installed_version()
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import os
 import shutil
+import sys
 import tarfile
 from base64 import b64encode
 from pathlib import Path
@@ -149,7 +151,7 @@ def built(tmp_path_factory, model):
     try:
         fetch(RUNTIME, "package.json")
     except OSError as error:
-        pytest.skip(f"the npm registry cannot be reached: {error}")
+        pytest.skip(f"npm cannot fetch the runtime: {error}")
     with pytest.MonkeyPatch.context() as patch:
         yield build(tmp_path_factory.mktemp("built"), model, patch)
 
@@ -324,7 +326,7 @@ def test_without_network_the_browser_has_nothing_to_complain_of(page, built):
     assert all(name.startswith(built.parent.as_uri()) for name in files)
 
 
-def test_without_the_registry_the_site_is_built_and_says_how_to_get_the_runtime(tmp_path, model, monkeypatch):
+def test_without_npm_the_site_is_built_and_says_how_to_get_the_runtime(tmp_path, model, monkeypatch):
     from interactive import extension
 
     def unreachable(*_):
@@ -371,9 +373,45 @@ def test_a_tarball_that_is_not_the_pinned_one_is_refused(tmp_path):
     assert not list(tmp_path.glob("*/dist/*"))
 
 
-def test_a_registry_that_does_not_answer_is_an_os_error(tmp_path, monkeypatch):
+def stand_in(folder, monkeypatch, script):
+    """Put a program in npm's place."""
+    folder.mkdir()
+    (folder / "npm").write_text(f"#!{sys.executable}\nimport sys\n{script}")
+    (folder / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in for npm is a script with a first line")
+def test_a_file_comes_through_npm_by_the_name_of_its_package(tmp_path, monkeypatch):
+    from interactive.npm import fetch
+
+    tarball, package = packed(b"let x;")
+    (tmp_path / "kept").write_bytes(tarball)
+    script = f"""
+assert sys.argv[1:3] == ["pack", "something@1.0.0"], sys.argv
+open("something-1.0.0.tgz", "wb").write(open({str(tmp_path / "kept")!r}, "rb").read())
+"""
+    stand_in(tmp_path / "bin", monkeypatch, script)
+    assert fetch(package, "dist/file.js", cache=tmp_path / "cache") == b"let x;"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in for npm is a script with a first line")
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [("sys.exit('npm error ENOTFOUND')", "npm pack failed: npm error ENOTFOUND"), ("", "npm pack failed")],
+    ids=["no network", "no file"],
+)
+def test_what_npm_cannot_fetch_is_an_os_error(script, reason, tmp_path, monkeypatch):
     from interactive.npm import AXE, fetch
 
-    monkeypatch.setenv("NPM_CONFIG_REGISTRY", "http://127.0.0.1:9")
-    with pytest.raises(OSError, match="refused"):
+    stand_in(tmp_path / "bin", monkeypatch, script)
+    with pytest.raises(OSError, match=reason):
+        fetch(AXE, "axe.min.js", cache=tmp_path)
+
+
+def test_without_npm_is_an_os_error(tmp_path, monkeypatch):
+    from interactive.npm import AXE, fetch
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OSError, match="there is no npm"):
         fetch(AXE, "axe.min.js", cache=tmp_path)

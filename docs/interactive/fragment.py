@@ -15,8 +15,8 @@ from mtattn.models import map_centres
 
 PAGE = Path(__file__).with_name("page.html")
 MISSING = f"""<div class="admonition warning"><p class="admonition-title">The runtime is missing</p>
-<p>This copy of the site was built where the npm registry could not be reached, so nothing can be computed here.
-Download <a href="https://registry.npmjs.org/{RUNTIME.name}/-/{RUNTIME.tarball}">{RUNTIME.tarball}</a>, put it into
+<p>This copy of the site was built where npm could not fetch {RUNTIME.name}, so nothing can be computed here. Where it
+can, <code>npm pack {RUNTIME.name}@{RUNTIME.version}</code> writes {RUNTIME.tarball}: put that into
 <code>docs/_cache/npm</code> and build the site again.</p></div>"""
 
 

@@ -1,25 +1,27 @@
-"""Files out of packages of the npm registry, checked against a pinned sum: no node, nothing kept in the tree."""
+"""Files out of npm packages, fetched by the npm client and checked against a pinned sum; nothing kept in the tree."""
 
 import base64
 import hashlib
 import io
 import os
+import shutil
+import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
-from urllib.request import urlopen
 
 CACHE = Path(__file__).parents[1] / "_cache/npm"
-SECONDS = 30
+SECONDS = 60
 
 
 class Package(NamedTuple):
-    """A package of the registry, pinned.
+    """A package, pinned.
 
     Attributes:
-        name: As the registry knows it.
+        name: As npm knows it.
         version: Its version.
-        integrity: The SHA-512 sum of its tarball, as the registry and every lock file write it.
+        integrity: The SHA-512 sum of its tarball, as npm and every lock file write it.
     """
 
     name: str
@@ -28,7 +30,7 @@ class Package(NamedTuple):
 
     @property
     def tarball(self) -> str:
-        """The name of its file."""
+        """The name of its file, as ``npm pack`` writes it."""
         return f"{self.name}-{self.version}.tgz"
 
 
@@ -45,9 +47,9 @@ AXE = Package(
 
 
 def fetch(package: Package, member: str, *, cache: Path = CACHE) -> bytes:
-    """Read one file of a package, from the cache, from a tarball that lies there, or from the registry.
+    """Read one file of a package, from the cache, from a tarball that lies there, or through ``npm pack``.
 
-    The registry is ``https://registry.npmjs.org``, or what ``NPM_CONFIG_REGISTRY`` names.
+    npm takes its registry, mirror and proxy from its own settings, such as ``.npmrc``.
 
     Args:
         package: The package.
@@ -55,7 +57,7 @@ def fetch(package: Package, member: str, *, cache: Path = CACHE) -> bytes:
         cache: The folder that keeps what was asked for once.
 
     Raises:
-        OSError: The registry cannot be reached.
+        OSError: There is no npm, or it could not fetch the package.
         ValueError: The tarball is not the pinned one.
     """
     kept = cache / f"{package.name}-{package.version}" / member
@@ -70,10 +72,20 @@ def fetch(package: Package, member: str, *, cache: Path = CACHE) -> bytes:
 
 
 def _download(package: Package) -> bytes:
-    registry = os.environ.get("NPM_CONFIG_REGISTRY", "https://registry.npmjs.org").rstrip("/")
-    with urlopen(f"{registry}/{package.name}/-/{package.tarball}", timeout=SECONDS) as answer:
-        content: bytes = answer.read()
-    return content
+    npm = shutil.which("npm")
+    if npm is None:
+        raise OSError("there is no npm")
+    with tempfile.TemporaryDirectory() as folder:
+        # one try, because a machine without network shall not wait for npm's three
+        command = [npm, "pack", f"{package.name}@{package.version}", "--ignore-scripts", "--fetch-retries=0"]
+        try:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise OSError(f"npm pack had no answer in {SECONDS} seconds") from error
+        tarball = Path(folder, package.tarball)
+        if done.returncode or not tarball.is_file():
+            raise OSError(f"npm pack failed: {' '.join(done.stderr.split())[:200]}")
+        return tarball.read_bytes()
 
 
 def _member(package: Package, tarball: bytes, member: str) -> bytes:
