@@ -270,7 +270,10 @@ def _trunk_run_once(model: nn.Module) -> Generator[None]:
 
 class _RunOnce:
     def __init__(self, run: Callable[..., Any]) -> None:
-        self.run, self.given, self.result, self.version = run, None, None, 0
+        self.run = run
+        self.given: Tensor | None = None
+        self.result: Any = None
+        self.version = 0
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if len(inputs) != 1 or options or not isinstance(inputs[0], Tensor):
