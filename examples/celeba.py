@@ -25,7 +25,6 @@ def parse() -> Namespace:
         backbone="resnet18",  # two cores train it; with a GPU take resnet50 at 224 pixels
         drop_stages=1,  # at 64 pixels layer3 still has 4 x 4 positions, layer4 only 2 x 2; and it halves the time
         image_size=[64, 64],
-        crop=[1.0, 1.0],
         epochs=8,
         batch_size=64,
         learning_rate=2e-3,  # from scratch; use 1e-3 with pretrained weights
@@ -55,7 +54,8 @@ def main(options: Namespace) -> None:
         reduction=options.reduction,
         spatial=options.spatial,
     ).to(memory_format=torch.channels_last)  # the faster layout for convolutions, on CPUs and GPUs
-    model.config["image"] |= {"size": options.image_size, "crop": options.crop}
+    crop = 1.0 if options.crop is None else options.crop  # hair and neck lie at the edges of CelebA's pictures
+    model.config["image"] |= {"size": options.image_size, "crop": crop}
 
     train, valid, test = (
         CelebA(

@@ -11,7 +11,17 @@ import torch
 from accelerate.utils import set_seed
 
 from mtattn import FARAMTN, AttributeGroups, DWSLoss
-from mtattn.data import CELEBA_GROUPS, LFWA, CelebA, SyntheticFaces, image_transform, skip_unreadable
+from mtattn.data import (
+    CELEBA_GROUPS,
+    LFWA,
+    LFWA_CROP,
+    AttributeImages,
+    CelebA,
+    SyntheticFaces,
+    image_transform,
+    read_image,
+    skip_unreadable,
+)
 from mtattn.metrics import AttributeMetrics, train_rates
 from mtattn.models import set_grad_checkpointing
 from mtattn.recipes import check_output, finish_run, open_output, recipe_parser, run_recipe, size_options
@@ -24,14 +34,14 @@ def parse() -> Namespace:
         "--start-from",
         type=Path,
         metavar="MODEL",
-        help="a saved model, say one trained on CelebA, in place of a new one; options of the model are then its own",
+        help="a saved model, say one trained on CelebA, in place of a new one; options of the model are then its own, "
+        "but for the share of the images to keep: CelebA's have another margin",
     )
     parser.set_defaults(
         output=Path("runs/lfwa"),
         backbone="resnet18",  # two cores train it; with a GPU take resnet50 at 224 pixels
         drop_stages=1,  # at 64 pixels layer3 still has 4 x 4 positions, layer4 only 2 x 2; and it halves the time
         image_size=[64, 64],
-        crop=[1.0, 1.0],
         epochs=10,
         batch_size=64,
         learning_rate=2e-3,  # from scratch; use 1e-3 with pretrained weights, 5e-4 from a CelebA model
@@ -51,8 +61,13 @@ def new_model(options: Namespace, groups: AttributeGroups) -> FARAMTN:
         reduction=options.reduction,
         spatial=options.spatial,
     )
-    model.config["image"] |= {"size": options.image_size, "crop": options.crop}
+    model.config["image"]["size"] = options.image_size
     return model
+
+
+def share_to_keep(train: AttributeImages) -> float:
+    """Keep the face and its hair; LFW's own pictures are 250 pixels wide, others are taken for their middle 180."""
+    return LFWA_CROP if read_image(train.path(0)).width == 250 else LFWA_CROP * 250 / 180
 
 
 def main(options: Namespace) -> None:
@@ -63,7 +78,7 @@ def main(options: Namespace) -> None:
         model = FARAMTN.from_pretrained(options.start_from, groups=groups)  # what it knows of these is kept by name
         config = model.config  # the record shall say what the model is, not what a new one would have been
         options.backbone, options.drop_stages = config["backbone"]["name"], config["backbone"]["drop_stages"]
-        options.image_size, options.crop = config["image"]["size"], config["image"].get("crop", [1.0, 1.0])
+        options.image_size = config["image"]["size"]
         options.reduction, options.spatial = config["reduction"], config["spatial"]
     output = check_output(options)
     data, root = LFWA, options.root
@@ -75,18 +90,17 @@ def main(options: Namespace) -> None:
     set_seed(options.seed)
     model = new_model(options, groups) if model is None else model
     model.to(memory_format=torch.channels_last)  # the faster layout for convolutions
+    missing = "skip" if options.skip_unreadable else "error"
     train, valid, test = (
-        data(
-            root,
-            split,
-            attributes=groups.attributes,
-            transform=image_transform(**model.config["image"], augment=options.augment if split == "train" else "none"),
-            missing="skip" if options.skip_unreadable else "error",
-        )
-        for split in ("train", "valid", "test")
+        data(root, split, attributes=groups.attributes, missing=missing) for split in ("train", "valid", "test")
     )
     if options.skip_unreadable:
         train, valid, test = map(skip_unreadable, (train, valid, test))
+    default = share_to_keep(train) if data is LFWA else 1.0  # drawn faces have little margin
+    image = model.config["image"]
+    image["crop"] = default if options.crop is None else options.crop
+    train.transform = image_transform(**image, augment=options.augment)
+    valid.transform = test.transform = image_transform(**image)
 
     set_grad_checkpointing(model.trunk, options.grad_checkpointing)
     loss = DWSLoss(groups, rule=options.rule, alpha=options.alpha)

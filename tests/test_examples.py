@@ -108,7 +108,7 @@ def test_metrics_json_holds_what_was_promised(place):
 def test_the_saved_model_says_how_it_wants_its_images(place):
     config = FARAMTN.from_pretrained(place / "celeba/model").config
     assert config["image"]["size"] == [32, 32]
-    assert config["image"]["crop"] == [1.0, 1.0]  # drawn faces have no margin
+    assert config["image"]["crop"] == 1.0  # drawn faces have little margin
     assert config["backbone"]["name"] == "resnet18"
 
 
@@ -118,10 +118,10 @@ def test_height_and_width_and_the_share_to_keep_stay_with_the_model(faces, tmp_p
     image = FARAMTN.from_pretrained(tmp_path / "run/model").config["image"]
     assert (image["size"], image["crop"]) == ([48, 32], [0.5, 0.75])
     few = [option for option in SMALL if "size=32" not in option and "stages" not in option]
-    start = ["--start-from", tmp_path / "run/model", "--crop", "1"]  # the model's own goes before what is asked for
-    run("lfwa", "--synthetic", 60, *start, "--output", tmp_path / "again", *few)
-    assert FARAMTN.from_pretrained(tmp_path / "again/model").config["image"] == image
-    assert json.loads((tmp_path / "again/settings.json").read_text())["crop"] == [0.5, 0.75]
+    start = ["--start-from", tmp_path / "run/model", "--output", tmp_path / "again"]  # these faces' margin is their own
+    run("lfwa", "--synthetic", 60, *start, *few)
+    assert FARAMTN.from_pretrained(tmp_path / "again/model").config["image"] == image | {"crop": 1.0}
+    run("lfwa", "--synthetic", 60, *start, *few, "--resume")  # it was begun without --crop, too
 
 
 def test_the_saved_model_has_a_card_with_the_numbers_of_its_run(place):
@@ -313,6 +313,15 @@ def test_lfwa_runs_on_the_official_form(lfwa_root, tmp_path):
     run("lfwa", "--root", lfwa_root, "--output", tmp_path / "run", *SMALL, "--batch-size=8")
     assert len(json.loads((tmp_path / "run/metrics.json").read_text())["test"]["attributes"]) == 40
     assert "FAR-AMTN on LFWA" in (tmp_path / "run/report.html").read_text()
+
+
+@pytest.mark.parametrize(("width", "kept"), [(250, 107.5), (128, 76.4)], ids=["LFW's own", "their middle 180"])
+def test_lfwa_keeps_the_same_part_of_a_face_in_each_copy(width, kept, lfwa_root, tmp_path):
+    for path in (lfwa_root / "lfw").rglob("*.jpg"):
+        Image.new("RGB", (width, width)).save(path)
+    run("lfwa", "--root", lfwa_root, "--output", tmp_path / "run", *SMALL, "--batch-size=8")
+    crop = FARAMTN.from_pretrained(tmp_path / "run/model").config["image"]["crop"]
+    assert crop * width == pytest.approx(kept, abs=0.1)
 
 
 def test_lfwa_goes_on_from_a_saved_model_and_records_what_that_is(place, tmp_path):

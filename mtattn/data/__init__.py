@@ -10,6 +10,7 @@ from mtattn.data.presets import (
     CELEBA_GROUPS_PSMCNN,
     CELEBA_MEAN,
     CELEBA_STD,
+    LFWA_CROP,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = [
     "FAIRFACE_GROUPS",
     "FAIRFACE_GROUPS_YEARS",
     "LFWA",
+    "LFWA_CROP",
     "PETA",
     "PETA_GROUPS",
     "AttributeImages",

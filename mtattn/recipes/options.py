@@ -97,7 +97,7 @@ def model_options(parser: ArgumentParser) -> None:
         nargs="+",
         action=HeightAndWidth,
         metavar=("SHARE", "WIDTH"),
-        help="keep this share of height and width, in the middle; 1 is all",
+        help="keep this share of height and width, in the middle; 1 is all; left out: what suits the data set",
     )
     model.add_argument("--reduction", type=at_least(1), default=16, help="divides the channels in the gates")
     model.add_argument(
