@@ -233,6 +233,10 @@ class TestTraining:
             assert [Path(command[1]).name for command in (linear, ours)] == ["linear_head.py", "lfwa.py"]
             assert linear[4:-1] == ours[4:-1]
             assert ours[3:6] == ["faces", "--backbone", "tf_efficientnet_lite0"]
+        (line,) = [
+            line for line in study("ladder_page").trained(study("results").Results.read(results)) if "30" in line
+        ]
+        assert [cell.strip() for cell in line.split("|")[2:4]] == ["55.00 / 55.00 / 55.00", "56.00 / 56.00 / 56.00"]
 
     def test_only_the_trunk_computes_in_half_precision(self, study):
         pytest.importorskip("torchjd", reason="the study needs the extra bench")

@@ -1,4 +1,4 @@
-"""The ladder's part of the page."""
+"""What the page says of everything around the heads."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
@@ -11,6 +11,8 @@ from crops import RESULTS as CROP_RESULTS
 from finished import Runs
 from ladder import HEADS, LEARNING_RATES, RESULTS, STEPS
 from results import SCORES, SETS, Results
+from trained import RESULTS as TRAINED_RESULTS
+from trained import STEPS as TRAINED_STEPS
 from words import marked, percent
 
 
@@ -41,6 +43,28 @@ def ladder(results: Results | None = None) -> Iterable[str]:
         cells += [" / ".join(percent(_mirrored(results.runs[row])) for row in rows)]
         cells += [" / ".join(str(next(iter(results.runs[row].values()))["epochs"]) for row in rows)]
         yield f"| {step.title} | {' | '.join(cells)} |"
+    yield ""
+
+
+def trained(results: Results | None = None) -> Iterable[str]:
+    """Write what the recipe reaches with its trunk trained too, beside one linear layer under the same options."""
+    results = Results.read(TRAINED_RESULTS) if results is None else results
+    steps = {step.title: [f"{step.name}, {head}" for head in HEADS] for step in TRAINED_STEPS}
+    steps = {title: rows for title, rows in steps.items() if all(row in results.runs for row in rows)}
+    if not steps:
+        return
+    yield "### With the trunk trained too"
+    yield ""
+    yield texts.TRAINED
+    yield "| step | one linear layer | FARAMTN | FARAMTN minus one linear layer, accuracy | epochs | seeds | minutes |"
+    yield "| --- |" + " ---: |" * 6
+    found = dict(zip(steps, holm([_gain(results, *rows, "accuracy") for rows in steps.values()]), strict=True))
+    for title, rows in steps.items():
+        linear, ours = (results.runs[row] for row in rows)
+        cells = [" / ".join(percent(results.mean(row, score)) for score in SCORES) for row in rows]
+        cells += [marked(found[title]), str(next(iter(ours.values()))["epochs"]), str(len(linear.keys() & ours.keys()))]
+        cells += [" / ".join(f"{fmean(r['seconds'] for r in own.values()) / 60:.0f}" for own in (linear, ours))]
+        yield f"| {title} | {' | '.join(cells)} |"
     yield ""
 
 

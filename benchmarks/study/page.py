@@ -11,7 +11,7 @@ from typing import Any
 import texts
 from compare import Difference, holm, paired
 from figures import draw_differences, draw_tasks
-from ladder_page import crops, ladder
+from ladder_page import crops, ladder, trained
 from results import SCORES, SETS, STEPS, Results
 from rows import (
     BY_NAME,
@@ -77,6 +77,7 @@ def page(results: Mapping[str, Results]) -> str:
         *shorter(results[TUNED.results], TUNED, "Fine-tuned whole", texts.FINE_TUNED),
         *shorter(results[FROM_SCRATCH.results], FROM_SCRATCH, "From scratch", texts.FROM_SCRATCH),
         *ladder(),
+        *trained(),
         *crops(),
         *tasks(Results.read(HERE / "results" / "tasks.jsonl")),
         *costs(),

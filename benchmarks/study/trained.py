@@ -39,6 +39,7 @@ class Step:
     options: Sequence[str]
     epochs: int = 12
     rate: float = 1e-3
+    from_scratch: bool = False  # the recipe's own trunk, in place of the one with weights
 
 
 WHOLE = ("--image-size", "128", "--trunk-factor", "0.5", "--drop-stages", "0", "--crop", "1")
@@ -46,7 +47,11 @@ CROP = (*WHOLE, "--crop", "0.6")  # the last one counts
 FINE = (*CROP, "--drop-stages", "2")
 STRONG = (*FINE, "--augment", "strong")
 STEPS = (
-    Step("whole", "from ImageNet weights, all of the picture at 128 pixels, 12 epochs", WHOLE),
+    Step(
+        "own-whole", "the recipe's trunk from scratch, all of the picture at 64 pixels", ("--crop", "1"), 10, 2e-3, True
+    ),
+    Step("own", "the middle 0.6 of the picture, as the recipe has it", ("--crop", "0.6"), 10, 2e-3, True),
+    Step("whole", "from ImageNet weights, all of the picture at 128 pixels", WHOLE),
     Step("crop", "the middle 0.6 of the picture", CROP),
     Step("fine", "and the map two stages earlier", FINE),
     Step("strong", "and stronger augmentation", STRONG),
@@ -97,11 +102,13 @@ def train(step: Step, head: str, job: Job, options: Any) -> dict[str, Any]:
 def command(step: Step, head: str, seed: int, options: Any) -> list[str]:
     """Write the command of a run, without its output folder."""
     weights = [] if options.weights is None else ["--backbone-weights", options.weights]
+    trunk = [] if step.from_scratch else ["--backbone", options.backbone, *weights]
     return [
         sys.executable,
         *PROGRAMS[head],
         options.root,
-        *("--backbone", options.backbone, *weights, *step.options),
+        *trunk,
+        *step.options,
         *("--epochs", str(step.epochs), "--learning-rate", str(step.rate), "--seed", str(seed)),
         *("--workers", options.workers, "--mixed-precision", options.mixed_precision),
     ]
