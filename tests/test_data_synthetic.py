@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import combinations
 
@@ -270,3 +271,27 @@ def test_faces_differ(labels):
     assert len(np.unique(labels, axis=0)) > 3000
     assert len({image.tobytes() for image, _ in (SMALL[index] for index in range(10))}) == 10
     assert all(SMALL[a][0] != SMALL[b][0] for a, b in combinations(range(4), 2))
+
+
+def test_several_writers_of_one_set_all_get_it(tmp_path):
+    """Each draws it; the one that comes first puts it there, and the others find it."""
+    root, faces = tmp_path / "faces", SyntheticFaces(10)
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(lambda _: faces.write(root), range(3))) == [root] * 3
+    assert contents(root) == contents(faces.write(tmp_path / "alone"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "faces"]
+
+
+@pytest.mark.parametrize("other", [SyntheticFaces(10, seed=5), None], ids=["other faces", "something else"])
+def test_what_appears_while_faces_are_drawn_is_kept(tmp_path, monkeypatch, other):
+    root, fill = tmp_path / "faces", SyntheticFaces._fill
+
+    def interrupted(faces, folder):
+        fill(faces, folder)
+        if faces.seed == 0:
+            other.write(root) if other else (root.mkdir(), (root / "mine.txt").touch())
+
+    monkeypatch.setattr(SyntheticFaces, "_fill", interrupted)
+    with pytest.raises(FileExistsError, match="must be new, empty, or hold this very set; it holds"):
+        SyntheticFaces(10).write(root)
+    assert (root / "mine.txt").exists() != bool(other)

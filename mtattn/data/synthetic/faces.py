@@ -131,9 +131,13 @@ class SyntheticFaces:
         with TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as workshop:
             unfinished = Path(workshop) / root.name
             self._fill(unfinished)
-            if root.exists():
-                root.rmdir()
-            unfinished.rename(root)
+            try:
+                if root.exists():
+                    root.rmdir()
+                unfinished.rename(root)
+            except OSError:  # another process may have finished the same set meanwhile
+                if not self._is_at(root):
+                    raise
         return root
 
     def _fill(self, folder: Path) -> None:
