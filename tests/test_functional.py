@@ -204,6 +204,26 @@ def test_random_weights_are_a_pure_function_of_the_draw(device):
     assert not torch.equal(functional.random_weights(draw, 4), functional.random_weights(draw + 1, 4))
 
 
+def test_no_stream_of_random_weights_repeats_another_not_even_in_another_order():
+    seen = {}
+    for num_tasks in (4, 8, 40, 128):
+        for seed in (0, 1, 2, 15, 16, 32, 62, 63, 256, 2**20, 2**31 - 1):
+            for draw in range(1, 9):
+                weights = functional.random_weights(torch.tensor((seed << 32) + draw), num_tasks)
+                key = (num_tasks, *weights.sort().values.tolist())
+                assert key not in seen, (num_tasks, seed, draw, seen[key])
+                seen[key] = (seed, draw)
+
+
+def test_random_weights_come_from_normal_numbers():
+    weights = torch.cat([functional.random_weights(torch.tensor(draw), 500).log() for draw in range(40)])
+    centred = weights.double() - weights.double().mean()
+    normal = (centred / centred.std()).sort().values
+    expected = torch.distributions.Normal(0.0, 1.0).cdf(normal)
+    empirical = (torch.arange(len(normal)) + 0.5) / len(normal)
+    assert (expected - empirical).abs().max() < 0.01  # Kolmogorov-Smirnov: 1.36 / sqrt(20 000) is 0.0096
+
+
 def test_random_weights_have_the_moments_of_a_softmax_of_standard_normals(device):
     draws = torch.stack([functional.random_weights(torch.tensor(i, device=device), 3) for i in range(2000)])
     expected = 3 * torch.randn(200_000, 3).softmax(1)

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from jaxtyping import TypeCheckError
 
 from mtattn import AttributeGroups, DWSLoss, DynamicWeighting
-from mtattn.functional import dws_weights
 
 NAN, INF = math.nan, math.inf
 GROUPS = AttributeGroups({"nose": ["Big_Nose"], "eyes": ["Eyeglasses", "Narrow_Eyes", "Bags"], "chin": ["Goatee"]})
@@ -236,6 +235,41 @@ class TestDynamicWeighting:
         assert seen[2] == [[4, 8], [2, 4], [1, 2]]
         assert math.isnan(seen[0][1][0])
 
+    def test_a_task_whose_first_loss_was_zero_keeps_its_weight(self):
+        weighting = DynamicWeighting(3)
+        for losses in ([0.0, 1.0, 1.0], [0.1, 0.5, 0.25]):
+            run_period(weighting, losses)
+        assert weighting.weights[0] == 1
+        assert weighting.weights[1:].tolist() == pytest.approx([4 / 3, 2 / 3])
+        assert weighting.loss_left.isnan().tolist() == [True, False, False]
+
+    def test_a_loss_of_count_zero_may_be_anything(self):
+        total = DynamicWeighting(2)(torch.tensor([NAN, 1.5]), torch.tensor([0.0, 2.0]))
+        assert total.item() == 1.5
+
+    def test_a_rule_may_return_small_numbers(self):
+        weighting = DynamicWeighting(2, rule=lambda history: 0.1 * history.latest)
+        run_period(weighting, [1.0, 3.0])
+        assert weighting.weights.tolist() == pytest.approx([0.5, 1.5])
+
+    def test_the_largest_seed_is_taken(self):
+        weighting = DynamicWeighting(2, rule="random", seed=2**31 - 1)
+        weighting(torch.ones(2))
+        assert weighting.weights.mean().item() == pytest.approx(1)
+
+    def test_the_state_is_in_float32_whatever_the_default(self):
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        try:
+            dtypes = {buffer.dtype for buffer in DynamicWeighting(2).buffers()}
+        finally:
+            torch.set_default_dtype(before)
+        assert dtypes == {torch.float32, torch.int64}
+
+    def test_alpha_is_shown_for_its_own_rule_only(self):
+        assert repr(DynamicWeighting(2, rule="dwa")) == "DynamicWeighting(2, rule='dwa')"
+        assert repr(DynamicWeighting(2, alpha=0.5)) == "DynamicWeighting(2, rule='dws', alpha=0.5)"
+
     def test_random_weights_differ_from_call_to_call(self):
         weighting = DynamicWeighting(3, rule="random")
         seen = set()
@@ -318,8 +352,12 @@ class TestDynamicWeighting:
         ("arguments", "message"),
         [
             pytest.param({"num_tasks": 0}, "DynamicWeighting: num_tasks must be at least 1, got 0", id="no task"),
-            pytest.param({"alpha": -1.0}, "DynamicWeighting: alpha must be at least 0, got -1.0", id="alpha"),
-            pytest.param({"alpha": NAN}, "DynamicWeighting: alpha must be at least 0, got nan", id="NaN alpha"),
+            pytest.param(
+                {"alpha": -1.0}, "DynamicWeighting: alpha must be at least 0 and finite, got -1.0", id="alpha"
+            ),
+            pytest.param({"alpha": NAN}, "alpha must be at least 0 and finite, got nan", id="NaN alpha"),
+            pytest.param({"alpha": INF}, "alpha must be at least 0 and finite, got inf", id="infinite alpha"),
+            pytest.param({"seed": 2**31}, r"seed must be in \[0, 2\*\*31\), got 2147483648", id="large seed"),
             pytest.param({"seed": -1}, r"DynamicWeighting: seed must be in \[0, 2\*\*31\), got -1", id="seed"),
             pytest.param({"rule": "dvs"}, "no rule 'dvs'; did you mean 'dws'", id="misspelt rule"),
         ],
@@ -500,6 +538,44 @@ class TestDWSLoss:
         loss.step()
         torch.testing.assert_close(loss.history.latest, loss.group_losses(logits, targets))
 
+    def test_one_label_is_a_group_loss(self):
+        targets = torch.tensor([[1.0, NAN, NAN, NAN, NAN]])
+        assert DWSLoss(GROUPS).group_losses(torch.zeros(1, 5), targets)[0].item() == pytest.approx(math.log(2))
+
+    @pytest.mark.parametrize("value", [INF, -INF, NAN])
+    def test_a_logit_that_is_not_finite_spoils_its_own_group_only(self, value):
+        logits, targets = batch(1, missing=0)
+        logits[2, 2] = value
+        loss = DWSLoss(GROUPS)
+        healthy = loss.group_losses(logits.nan_to_num(0, 0, 0), targets)
+        losses = loss.group_losses(logits, targets)
+        assert losses.isfinite().tolist() == [True, False, True]
+        assert torch.equal(losses[[0, 2]], healthy[[0, 2]])
+        loss(logits, targets)
+        loss.step()
+        assert loss.history.latest.isnan().tolist() == [False, True, False]
+
+    def test_weights_that_were_read_stay_as_they_were(self):
+        loss, read = trained("dws"), []
+        for seed in range(2):
+            loss(*batch(seed))
+            loss.step()
+            read.append(loss.weights)
+        assert not torch.equal(*read)
+
+    def test_groups_are_no_dict(self):
+        with pytest.raises((TypeError, TypeCheckError), match=r"DWSLoss: groups is an AttributeGroups|'groups'"):
+            DWSLoss({"mouth": ["Smiling"]})
+
+    def test_gradients_of_each_image_come_from_torch_func_in_evaluation(self):
+        logits, targets = batch(3)
+        loss = DWSLoss(GROUPS).eval()
+        each = torch.func.vmap(torch.func.grad(lambda out, label: loss(out[None], label[None])))(logits, targets)
+        for out, label, gradient in zip(logits, targets, each, strict=True):
+            alone = out.clone().requires_grad_()
+            loss(alone[None], label[None]).backward()
+            torch.testing.assert_close(gradient, alone.grad)
+
     def test_group_losses_are_not_remembered(self):
         loss = trained("dws")
         before = copy.deepcopy(loss.state_dict())
@@ -628,40 +704,3 @@ class TestDWSLoss:
         other = DWSLoss(AttributeGroups({"all": ["a", "b", "c", "d", "e"]}))
         with pytest.raises(RuntimeError, match=r"size mismatch for weighting\.weights"):
             other.load_state_dict(DWSLoss(GROUPS).state_dict())
-
-    def test_the_rule_dws_is_the_function_of_the_history(self):
-        loss = trained("dws", alpha=2.0)
-        loss.step()
-        torch.testing.assert_close(loss.weights, dws_weights(loss.history, alpha=2.0))
-
-
-def _train_on_one_rank(rank, num_ranks, rule, folder):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=num_ranks
-    )
-    loss, seen = DWSLoss(GROUPS, rule=rule), []
-    for period in range(3):
-        logits, targets = batch(period, 10)
-        rows = slice(0, 3) if rank == 0 else slice(3, 10)  # unequal shares, and the first rank lacks a group
-        if rank == 0:
-            targets[rows, 4] = NAN
-        loss(logits[rows], targets[rows])
-        loss.step()
-        seen.append(torch.stack([loss.weights, *loss.history]))
-    torch.save(torch.stack(seen), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def test_two_ranks_hold_the_same_weights_as_one_that_sees_all_the_data(tmp_path):
-    torch.multiprocessing.spawn(_train_on_one_rank, args=(2, "dws", str(tmp_path)), nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
-    assert torch.equal(first.nan_to_num(-1), second.nan_to_num(-1))
-    loss = DWSLoss(GROUPS)
-    for period in range(3):
-        logits, targets = batch(period, 10)
-        targets[:3, 4] = NAN
-        loss(logits, targets)
-        loss.step()
-        alone = torch.stack([loss.weights, *loss.history])
-        torch.testing.assert_close(first[period], alone, equal_nan=True)

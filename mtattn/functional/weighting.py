@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+_LOW = 0xFFFFFFFF
 LOSS_FLOOR = 1e-12  # nats; keeps ratios of losses finite and positive
 
 
@@ -44,13 +45,27 @@ class LossHistory(NamedTuple):
     latest: Float[Tensor, " task"]
 
 
+def loss_left(history: LossHistory) -> Float[Tensor, " task"]:
+    """Compute the fraction of each task's first loss that is left.
+
+    NaN where there is none: without any loss so far, with a negative one, or where the first was already zero.
+
+    Example:
+        >>> loss_left(LossHistory(torch.tensor([0.5, 0.0]), torch.zeros(2), torch.tensor([0.25, 0.1])))
+        tensor([0.5000,    nan])
+    """
+    return _ratio(history.latest, history.first).where(history.first > LOSS_FLOOR, torch.nan)
+
+
 def dws_weights(history: LossHistory, *, alpha: float = 1.0) -> Float[Tensor, " task"]:
     """Weigh each task by the fraction of its first loss that is left, ``left^alpha``, scaled to average 1.
+
+    NaN for a task whose first loss was zero: it has no such fraction.
 
     Source:
         mtattn's reading of FAR-AMTN's dynamic weighting strategy; its formula is not known to us.
     """
-    return _mean_one(_safe_exp(alpha * _ratio(history.latest, history.first).log()))
+    return _mean_one(_safe_exp(alpha * loss_left(history).log()))
 
 
 def equal_weights(history: LossHistory) -> Float[Tensor, " task"]:
@@ -93,16 +108,21 @@ def random_weights(draw: Int[Tensor, ""], num_tasks: int) -> Float[Tensor, " tas
     Source:
         random loss weighting, Lin et al. 2022 (arXiv 2111.10603): the control that every rule has to beat.
     """
-    counters = draw * (2 * num_tasks) + torch.arange(2 * num_tasks, device=draw.device)
-    radius, angle = ((_hash32(counters).float() + 0.5) / 2**32).chunk(2)
+    # the lower and the upper half of the number one after the other: folded into one, some streams would repeat others
+    low = _hash32((draw & _LOW) ^ 0x9E3779B9)
+    high = _hash32((draw >> 32 & _LOW) ^ low ^ 0x85EBCA6B)
+    counters = _hash32(torch.arange(2 * num_tasks, device=draw.device) ^ low)
+    numbers = _hash32((counters + high) & _LOW)
+    radius, angle = ((numbers.float() + 0.5) / 2**32).chunk(2)
     normal = (-2 * radius.log()).sqrt() * (2 * torch.pi * angle).cos()
     return num_tasks * normal.softmax(dim=0)
 
 
-def _hash32(numbers: Int[Tensor, " number"]) -> Int[Tensor, " number"]:
-    mixed = (numbers ^ (numbers >> 32)) & 0xFFFFFFFF
+def _hash32(numbers: Int[Tensor, "*number"]) -> Int[Tensor, "*number"]:
+    """Mix numbers of 32 bits; different ones stay different."""
+    mixed = numbers
     for _ in range(3):
-        mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
+        mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & _LOW
     return mixed ^ (mixed >> 16)
 
 

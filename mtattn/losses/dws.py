@@ -26,6 +26,9 @@ class DWSLoss(AttributeLosses):
     weights this is the plain mean over labels. A group counts its attributes, not their columns. NaN targets are
     missing labels and count nowhere.
 
+    While training it remembers losses in buffers, which ``torch.func`` cannot change: for gradients of each image call
+    ``loss.eval()`` first.
+
     Args:
         groups: The attributes of each group; outputs have the columns ``groups.columns``, targets those of
             ``groups.attributes``.

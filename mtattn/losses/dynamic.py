@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import Any, Literal, get_args
 
 import torch
@@ -23,6 +24,7 @@ class DynamicWeighting(Float32State):
     While training it remembers each task's losses. :meth:`step` closes the period: the rule looks at the *unweighted*
     mean losses of the first, the last and the last but one period and sets the weights of the next. All state is in
     buffers, kept in float32 whatever the losses' type, so a resumed run goes on exactly; nothing waits for the device.
+    ``torch.func`` (gradients of each image, for example) cannot change buffers: call ``eval()`` first.
 
     Args:
         num_tasks: Number of tasks.
@@ -34,7 +36,10 @@ class DynamicWeighting(Float32State):
         device: Device of the state.
 
     Raises:
-        ValueError: ``num_tasks`` is not positive, ``alpha`` or ``seed`` is negative, or there is no such rule.
+        ValueError: ``num_tasks`` is not positive, ``alpha`` or ``seed`` is out of range, or there is no such rule.
+
+    Attributes:
+        weights: The weight of each task, a buffer that later steps change; keep ``weights.clone()``. They average to 1.
 
     Example:
         >>> weighting = DynamicWeighting(2)
@@ -65,8 +70,8 @@ class DynamicWeighting(Float32State):
         super().__init__()
         if num_tasks < 1:
             raise ValueError(f"DynamicWeighting: num_tasks must be at least 1, got {num_tasks}.")
-        if not alpha >= 0:
-            raise ValueError(f"DynamicWeighting: alpha must be at least 0, got {alpha}.")
+        if not 0 <= alpha < inf:
+            raise ValueError(f"DynamicWeighting: alpha must be at least 0 and finite, got {alpha}.")
         if not 0 <= seed < 2**31:
             raise ValueError(f"DynamicWeighting: seed must be in [0, 2**31), got {seed}.")
         self.num_tasks, self.rule, self.alpha, self.seed = num_tasks, rule, alpha, seed
@@ -82,7 +87,7 @@ class DynamicWeighting(Float32State):
         self.weights.fill_(1)
         self._history.fill_(torch.nan)
         self._period.zero_()
-        self._draws.fill_(self.seed << 24)
+        self._draws.fill_(self.seed << 32)
 
     @property
     def history(self) -> LossHistory:
@@ -92,7 +97,7 @@ class DynamicWeighting(Float32State):
     @property
     def loss_left(self) -> Float[Tensor, " task"]:
         """The fraction of each task's first loss that was left in the last closed period; NaN where there is none."""
-        return self.history.latest / self.history.first
+        return functional.loss_left(self.history)
 
     def forward(
         self, losses: Float[Tensor, " task"], counts: Float[Tensor, " task"] | None = None
