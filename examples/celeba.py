@@ -54,8 +54,9 @@ def main(options: Namespace) -> None:
         reduction=options.reduction,
         spatial=options.spatial,
     ).to(memory_format=torch.channels_last)  # the faster layout for convolutions, on CPUs and GPUs
-    crop = 1.0 if options.crop is None else options.crop  # hair and neck lie at the edges of CelebA's pictures
-    model.config["image"] |= {"size": options.image_size, "crop": crop}
+    model.config["image"]["size"] = options.image_size
+    if options.crop is not None:  # whole otherwise: hair and neck lie at the edges of CelebA's pictures
+        model.config["image"]["crop"] = options.crop
 
     train, valid, test = (
         CelebA(

@@ -34,8 +34,7 @@ def parse() -> Namespace:
         "--start-from",
         type=Path,
         metavar="MODEL",
-        help="a saved model, say one trained on CelebA, in place of a new one; options of the model are then its own, "
-        "but for the share of the images to keep: CelebA's have another margin",
+        help="a saved model, say one trained on CelebA, in place of a new one; options of the model are then its own",
     )
     parser.set_defaults(
         output=Path("runs/lfwa"),
@@ -96,9 +95,11 @@ def main(options: Namespace) -> None:
     )
     if options.skip_unreadable:
         train, valid, test = map(skip_unreadable, (train, valid, test))
-    default = share_to_keep(train) if data is LFWA else 1.0  # drawn faces have little margin
     image = model.config["image"]
-    image["crop"] = default if options.crop is None else options.crop
+    if options.crop is not None:
+        image["crop"] = options.crop
+    elif data is LFWA and options.start_from is None:
+        image["crop"] = share_to_keep(train)
     train.transform = image_transform(**image, augment=options.augment)
     valid.transform = test.transform = image_transform(**image)
 

@@ -108,7 +108,7 @@ def test_metrics_json_holds_what_was_promised(place):
 def test_the_saved_model_says_how_it_wants_its_images(place):
     config = FARAMTN.from_pretrained(place / "celeba/model").config
     assert config["image"]["size"] == [32, 32]
-    assert config["image"]["crop"] == 1.0  # drawn faces have little margin
+    assert "crop" not in config["image"]  # all of it: these faces have little margin
     assert config["backbone"]["name"] == "resnet18"
 
 
@@ -118,10 +118,11 @@ def test_height_and_width_and_the_share_to_keep_stay_with_the_model(faces, tmp_p
     image = FARAMTN.from_pretrained(tmp_path / "run/model").config["image"]
     assert (image["size"], image["crop"]) == ([48, 32], [0.5, 0.75])
     few = [option for option in SMALL if "size=32" not in option and "stages" not in option]
-    start = ["--start-from", tmp_path / "run/model", "--output", tmp_path / "again"]  # these faces' margin is their own
-    run("lfwa", "--synthetic", 60, *start, *few)
-    assert FARAMTN.from_pretrained(tmp_path / "again/model").config["image"] == image | {"crop": 1.0}
-    run("lfwa", "--synthetic", 60, *start, *few, "--resume")  # it was begun without --crop, too
+    start = ["--synthetic", 60, "--start-from", tmp_path / "run/model", *few]
+    run("lfwa", *start, "--output", tmp_path / "again")
+    assert FARAMTN.from_pretrained(tmp_path / "again/model").config["image"] == image
+    run("lfwa", *start, "--output", tmp_path / "wider", "--crop=0.9")
+    assert FARAMTN.from_pretrained(tmp_path / "wider/model").config["image"] == image | {"crop": [0.9, 0.9]}
 
 
 def test_the_saved_model_has_a_card_with_the_numbers_of_its_run(place):
