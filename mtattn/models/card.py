@@ -13,6 +13,9 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from mtattn.groups import AttributeGroups, Categorical, Number, Ordinal
+from mtattn.groups.kinds import Attribute
+
 CARD_FILE = "README.md"
 _MARK = "<!-- mtattn wrote this card, and replaces it only while nobody has changed it: "
 _SCORES = {
@@ -22,6 +25,7 @@ _SCORES = {
     "mean_balanced_accuracy": "balanced accuracy",
     "mean_average_precision": "average precision",
     "mean_f1": "F1",
+    "mean_skill": "skill",
 }
 _PROGRAM = """import torch
 from mtattn import FARAMTN
@@ -30,10 +34,16 @@ from mtattn.data import image_transform, read_image
 model = FARAMTN.from_pretrained(".")
 images = image_transform(**model.config["image"])(read_image("face.jpg"))[None]
 with torch.no_grad():
-    probabilities = model(images)[0].sigmoid()
+"""
+_READ_OUT = """    probabilities = model(images)[0].sigmoid()
     maps = model.attribute_maps(images)[0]  # where each logit comes from: it is the mean of its map
 for name, probability in zip(model.groups.attributes, probabilities.tolist(), strict=True):
     print(f"{name}: {probability:.0%}")
+"""
+_READ_OUT_KINDS = """    outputs = model(images)  # one for each of model.groups.columns
+    maps = model.attribute_maps(images)[0]  # where each output comes from: it is the mean of its map
+for name, (said,) in model.groups.texts(outputs).items():
+    print(f"{name}: {said}")
 """
 _OF_GROUPS = ("accuracy", "majority_accuracy", "balanced_accuracy", "average_precision", "f1")
 _PLACES = {"root", "output", "resume", "overwrite", "workers", "skip_unreadable", "skipped", "images"}
@@ -71,15 +81,14 @@ def model_card(
     data = title.partition(" on ")[2]
     known = next((name for name in _NOISE if data.endswith(name)), "")
     parts = Template(files("mtattn.models").joinpath("card.md").read_text(encoding="utf-8"))
+    groups = AttributeGroups.from_plain(config["groups"])
     text = parts.substitute(
         title=_plain(title),
         model=_describe(config),
         version=config["mtattn_version"],
-        groups=_table(
-            ["group", "attributes"], [[name, ", ".join(members)] for name, members in config["groups"].items()]
-        ),
-        usage=_usage(config),
-        measured=_measured(run) if run else "Nothing is recorded: the model was saved without a run.",
+        groups=_table(["group", "attributes"], _members(groups)),
+        usage=_usage(config, groups),
+        measured=_measured(run, groups) if run else "Nothing is recorded: the model was saved without a run.",
         training=_training(run, data) if run else "Nothing is recorded: the model was saved without a run.",
         noise=_NOISE.get(known, "How noisy the labels behind this model are is not recorded."),
         config=json.dumps({key: value for key, value in config.items() if key != "groups"}, indent=2),
@@ -132,8 +141,25 @@ def _describe(config: Mapping[str, Any]) -> str:
     return f"A network that reads {num_attributes} attributes in {num_groups} groups off an image{backbone}."
 
 
-def _usage(config: Mapping[str, Any]) -> str:
-    own = ["trunk"] * ("backbone" not in config) + ["shared"] * config["own_shared"]
+def _members(groups: AttributeGroups) -> list[list[str]]:
+    kinds = iter(groups.kinds)
+    return [[name, ", ".join(_kind(next(kinds)) for _ in members)] for name, members in groups.items()]
+
+
+def _kind(attribute: Attribute) -> str:
+    match attribute:
+        case Categorical(name, classes):
+            return f"{name} (one of {', '.join(classes)})"
+        case Ordinal(name, levels):
+            return f"{name} (a level: {' < '.join(levels)})"
+        case Number(name, unit):
+            return f"{name} (a number{f', in {unit}' if unit else ''})"
+    return attribute
+
+
+def _usage(config: Mapping[str, Any], groups: AttributeGroups) -> str:
+    own = ["trunk"] * ("backbone" not in config)
+    own += [part for part in ("shared", "heads") if config.get(f"own_{part}", False)]
     if own:
         passed = ", ".join(f"{part}={part}" for part in own)
         return (
@@ -142,7 +168,7 @@ def _usage(config: Mapping[str, Any]) -> str:
             f"{' and a '.join(own)} module of its own, not in this folder: build it as it was, and pass it."
         )
     (height, width), num_colors = config["image"]["size"], len(config["image"]["mean"])
-    program, read = _PROGRAM, ""
+    program, read = _PROGRAM + (_READ_OUT if groups.columns is groups else _READ_OUT_KINDS), ""
     if num_colors not in {1, 3}:
         program = program.replace(", read_image", "").replace('read_image("face.jpg")', "picture")
         read = f"`picture` has {num_colors} channels, read as for training. "
@@ -159,21 +185,49 @@ def _seen(crop: float | Sequence[float]) -> str:
     return f"The middle of the picture, {height:.0%} of its height and {width:.0%} of its width, is"
 
 
-def _measured(run: Mapping[str, Any]) -> str:
+def _measured(run: Mapping[str, Any], groups: AttributeGroups) -> str:
     test, intervals = run["test"], run["test"].get("intervals", {})
-    values = {**test, "gain": _number(test["mean_accuracy"]) - _number(test["majority_accuracy"])}
-    means = [[name, _percent(values[score]), _ends(intervals.get(score))] for score, name in _SCORES.items()]
-    groups = [[name, *(_percent(scores[score]) for score in _OF_GROUPS)] for name, scores in test["groups"].items()]
-    return "\n\n".join(
-        [
-            "On the test split, in %, means over the attributes:",
-            _table(["", "value", "95 % interval"], means),
-            "The intervals are percentile bootstraps over the test images: they tell how far other images would move "
-            "a number, not how far another seed would. The baseline answers every image with the class that is more "
-            "frequent in training.",
-            _table(["group", "accuracy", "baseline", "balanced accuracy", "average precision", "F1"], groups),
-        ]
+    values = dict(test)
+    if "mean_accuracy" in test and "majority_accuracy" in test:
+        values["gain"] = _number(test["mean_accuracy"]) - _number(test["majority_accuracy"])
+    means = [
+        [name, _percent(values[score]), _ends(intervals.get(score))]
+        for score, name in _SCORES.items()
+        if score in values
+    ]
+    parts = [
+        "On the test split, in %, means over the attributes:",
+        _table(["", "value", "95 % interval"], means),
+        "The intervals are percentile bootstraps over the test images: they tell how far other images would move "
+        "a number, not how far another seed would. The baseline answers every image with the class that is more "
+        "frequent in training.",
+    ]
+    if groups.columns is groups:
+        rows = [[name, *(_percent(scores[score]) for score in _OF_GROUPS)] for name, scores in test["groups"].items()]
+        return "\n\n".join(
+            [*parts, _table(["group", "accuracy", "baseline", "balanced accuracy", "average precision", "F1"], rows)]
+        )
+    rows = [
+        [name, *_of_kind(kind, test["attributes"][name])]
+        for name, kind in zip(groups.attributes, groups.kinds, strict=True)
+    ]
+    told = (
+        "Of a number, and of the error in levels, the baseline is the median of training. Skill is 1 minus the error "
+        "over the baseline's: 0 is knowing nothing, 100 is perfect."
     )
+    return "\n\n".join([*parts[:2], f"{parts[2]} {told}", _table(["attribute", "measured", "baseline", "skill"], rows)])
+
+
+def _of_kind(attribute: Attribute, scores: Mapping[str, float | None]) -> list[str]:
+    measured = [f"accuracy {_percent(scores['accuracy'])} %"] if "accuracy" in scores else []
+    baseline = [f"{_percent(scores['majority_accuracy'])} %"] if "majority_accuracy" in scores else []
+    if "within_one" in scores:
+        measured += [f"within one level {_percent(scores['within_one'])} %"]
+    if "mean_absolute_error" in scores:
+        unit = f" {attribute.unit}".rstrip() if isinstance(attribute, Number) else " levels"
+        measured += [f"mean absolute error {_digits(scores['mean_absolute_error'])}{unit}"]
+        baseline += [f"{_digits(scores['median_error'])}{unit}"]
+    return [", ".join(measured), ", ".join(baseline), _percent(scores["skill"])]
 
 
 def _training(run: Mapping[str, Any], data: str) -> str:
@@ -203,6 +257,10 @@ def _number(value: float | None) -> float:
 
 def _percent(value: float | None) -> str:
     return "\N{EN DASH}" if math.isnan(_number(value)) else f"{100 * _number(value):.1f}"
+
+
+def _digits(value: float | None) -> str:
+    return "\N{EN DASH}" if math.isnan(_number(value)) else f"{_number(value):.3g}"
 
 
 def _ends(ends: Sequence[float | None] | None) -> str:
