@@ -3,8 +3,9 @@
 Everything works on scalars taken out of tensors, so autograd gives the gradients of the loops. Meant for float64.
 """
 
+from copy import deepcopy
 from itertools import product
-from math import exp, log, nan, prod, sqrt
+from math import cos, exp, isnan, log, nan, pi, prod, sqrt
 
 import torch
 
@@ -343,3 +344,114 @@ def group_mlp(x, layers):
                 outs = [sum(w * v for w, v in zip(row, vector, strict=True)) for row in weight[g]]
                 image[g] = [out + b if out + b > 0 else 0 * out for out, b in zip(outs, bias[g], strict=True)]
     return stacked(rows)
+
+
+def adamw_step(parameters, state, step, *, rate, decay, betas=(0.9, 0.999), eps=1e-8):
+    """One step of AdamW (Loshchilov and Hutter 2019) from its equations, on tensors with gradients."""
+    for place, parameter in enumerate(parameters):
+        if parameter.grad is None:
+            continue
+        first, second = state.get(place, (torch.zeros_like(parameter), torch.zeros_like(parameter)))
+        first = betas[0] * first + (1 - betas[0]) * parameter.grad
+        second = betas[1] * second + (1 - betas[1]) * parameter.grad**2
+        state[place] = first, second
+        moved = (first / (1 - betas[0] ** step)) / ((second / (1 - betas[1] ** step)) ** 0.5 + eps)
+        parameter.data -= rate * decay * parameter.data + rate * moved
+
+
+def learning_rate(peak, step, num_steps, warmup):
+    """The rate of a step, counted from 0: up linearly over the first ones, then to zero along a cosine."""
+    num_warm = round(warmup * num_steps)
+    if step < num_warm:
+        return peak * (step + 1) / num_warm
+    return peak * (1 + cos(pi * (step - num_warm) / max(num_steps - num_warm, 1))) / 2
+
+
+def average_decay(decay, step):
+    """How much of an averaged copy stays in a step, counted from 1: it warms up as 1 - t^(-2/3)."""
+    return min(decay, 1 - step ** (-2 / 3))
+
+
+def training_run(model, train, valid, orders, sizes, *, peak, decays, batch_size, averaging=None, warmup=0.1):
+    """A whole run, step by step: what each epoch records, and the weights that each epoch ends with.
+
+    ``train`` and ``valid`` are images and targets, ``orders`` the places of the training images in each epoch,
+    ``decays`` the weight decay of each parameter.
+    """
+    images, targets = train
+    num_steps = len(images) // batch_size
+    averaged, parameters = deepcopy(model), list(model.parameters())
+    states, records, ends, periods = [{} for _ in parameters], [], [], []
+    weights = [1.0 for _ in sizes]
+    for epoch, order in enumerate(orders):
+        losses, sums, counts = [], [0.0 for _ in sizes], [0 for _ in sizes]
+        for step in range(num_steps):
+            batch = order[step * batch_size : (step + 1) * batch_size]
+            total = epoch * num_steps + step
+            model.train()
+            logits = model(images[batch])
+            loss = dws_loss(logits, targets[batch], sizes, weights)
+            for parameter in parameters:
+                parameter.grad = None
+            loss.backward()
+            rate = learning_rate(peak, total, len(orders) * num_steps, warmup)
+            for parameter, state, decay in zip(parameters, states, decays, strict=True):
+                adamw_step([parameter], state, total + 1, rate=rate, decay=decay)
+            losses.append(loss.item())
+            for group, (mean, count) in enumerate(zip(*group_bce(logits, targets[batch], sizes), strict=True)):
+                sums[group] += mean.item() * count
+                counts[group] += count
+            stays = 0.0 if averaging is None else average_decay(averaging, total + 1)
+            for kept, now in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
+                kept.copy_(stays * kept + (1 - stays) * now if kept.is_floating_point() else now)
+        periods.append([total / count for total, count in zip(sums, counts, strict=True)])
+        averaged.eval()
+        with torch.no_grad():
+            logits = averaged(valid[0])
+        valid_sums, valid_counts = group_bce(logits, valid[1], [sum(sizes)])
+        records.append(
+            {
+                "learning_rate": learning_rate(peak, (epoch + 1) * num_steps, len(orders) * num_steps, warmup),
+                "train_loss": sum(losses) / len(losses),
+                "group_losses": periods[-1],
+                "loss_left": [now / start for now, start in zip(periods[-1], periods[0], strict=True)],
+                "weights": weights,
+                "valid": {"loss": valid_sums[0].item()} | mean_scores(logits, valid[1]),
+            }
+        )
+        assert valid_counts[0] > 0
+        ends.append({name: tensor.clone() for name, tensor in averaged.state_dict().items()})
+        weights = dws(periods[0], None, periods[-1])
+    return records, ends
+
+
+def scores_of(logits, targets):
+    """Accuracy, balanced accuracy, F1 and average precision of one attribute, image by image; NaN is no label."""
+    columns = zip(logits.tolist(), targets.tolist(), strict=True)
+    pairs = [(logit, truth >= 0.5) for logit, truth in columns if not isnan(truth)]
+    right_yes = sum(logit > 0 and truth for logit, truth in pairs)
+    right_no = sum(logit <= 0 and not truth for logit, truth in pairs)
+    num_yes = sum(truth for _, truth in pairs)
+    num_no = len(pairs) - num_yes
+    said_yes = sum(logit > 0 for logit, _ in pairs)
+    precision, found_before = 0.0, 0
+    for threshold in sorted({logit for logit, _ in pairs}, reverse=True):
+        above = [truth for logit, truth in pairs if logit >= threshold]
+        precision += sum(above) / len(above) * (sum(above) - found_before) / max(num_yes, 1)
+        found_before = sum(above)
+    return {
+        "accuracy": (right_yes + right_no) / len(pairs) if pairs else nan,
+        "balanced_accuracy": (right_yes / num_yes + right_no / num_no) / 2 if num_yes and num_no else nan,
+        "f1": 2 * right_yes / (said_yes + num_yes) if num_yes else nan,
+        "average_precision": precision if num_yes else nan,
+    }
+
+
+def mean_scores(logits, targets):
+    """The means of these scores over the attributes that have them."""
+    rows = [scores_of(logits[:, a], targets[:, a]) for a in range(targets.shape[1])]
+    means = {}
+    for name in rows[0]:
+        known = [row[name] for row in rows if row[name] == row[name]]
+        means[f"mean_{name}"] = sum(known) / len(known) if known else nan
+    return means
