@@ -235,11 +235,13 @@ def test_the_output_says_which_epoch_is_kept_and_by_what(faces, tmp_path, capsys
     chosen = ["--epochs=2", "--select-by=mean_average_precision"]
     run("celeba", "--root", faces, "--output", tmp_path / "run", *options, *chosen)
     said = capsys.readouterr().out
-    kept, score = re.search(r"^kept: epoch (\d) of 2, whose mean_average_precision .* \((\S+)\)$", said, re.M).groups()
+    pattern = r"^fit: kept the weights of epoch (\d) of 2: the best by mean_average_precision, (\d\.\d+)\.$"
+    kept, score = re.search(pattern, said, re.MULTILINE).groups()
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert metrics["settings"]["select_by"] == "mean_average_precision"
     assert float(score) == pytest.approx(metrics["valid"]["mean_average_precision"], abs=1e-4)
-    assert kept in {"1", "2"}
+    assert metrics["settings"]["best_epoch"] == int(kept)
+    assert f"the weights of epoch {kept} of 2" in (tmp_path / "run/report.html").read_text()
 
 
 def test_less_memory_by_accumulating_and_recomputing_trains_too(faces, tmp_path):

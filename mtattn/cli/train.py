@@ -105,6 +105,7 @@ def train(options: Namespace) -> None:
         mixed_precision=options.mixed_precision,
         compile=options.compile,
         sync_batch_norm=options.sync_batch_norm,
+        select_by=options.select_by,
         workers=options.workers,
         seed=options.seed,
         resume=options.resume,

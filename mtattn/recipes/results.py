@@ -1,7 +1,6 @@
 """What a finished run leaves: model, metrics and report."""
 
 import json
-import math
 import platform
 import shutil
 from collections.abc import Sequence
@@ -54,6 +53,8 @@ def finish_run(
     settings = json.loads((output / SETTINGS_FILE).read_text(encoding="utf-8"))
     settings["images"] = {name: len(data) for name, data in parts.items()}
     settings["skipped"] = {name: [str(path) for path in data.skipped] for name, data in parts.items() if data.skipped}
+    if history:
+        settings["best_epoch"] = history[-1]["best_epoch"]  # whose weights these are
     results = {"test": test, "valid": valid, "settings": settings, "versions": _versions()}
     if processes().is_main_process:
         _write_results(output, model, history, results, title, test_data)
@@ -83,20 +84,12 @@ def _write_results(
         faces=explain_faces(model, test_data, _evenly_spaced(len(test_data), REPORTED_FACES)),
     )
     shutil.rmtree(output / REPLACED, ignore_errors=True)
-    test, select_by = results["test"], results["settings"].get("select_by", "mean_accuracy")
-    kept = _kept([record["valid"][select_by] for record in history])
+    test = results["test"]
     print(
-        f"kept: epoch {kept + 1} of {len(history)}, whose {select_by} on the validation part is the highest "
-        f"({history[kept]['valid'][select_by]:.4f})\n"
         f"test: accuracy {test['mean_accuracy']:.4f} (majority {test['majority_accuracy']:.4f}), "
         f"balanced {test['mean_balanced_accuracy']:.4f}, average precision {test['mean_average_precision']:.4f}\n"
         f"report: {output / 'report.html'}"
     )
-
-
-def _kept(scores: list[float]) -> int:
-    """Find the epoch that ``fit`` keeps: the last of the best, where an undefined score is below all others."""
-    return max(range(len(scores)), key=lambda epoch: (not math.isnan(scores[epoch]), scores[epoch], epoch))
 
 
 @torch.no_grad()

@@ -147,7 +147,17 @@ def _training(history: Sequence[Mapping[str, Any]]) -> str:
     weights = inline_svg(plot_weights(history), f"Weight of each group over the epochs; in the last epoch: {ends}")
     pair = f'<div class="pair">{_figure(loss, _READ_LOSS)}{_figure(weights, _READ_WEIGHTS)}</div>'
     details = f"<details><summary>Each epoch in numbers</summary>{tables.epoch_table(history)}</details>"
-    return _section("Training", pair, details)
+    return _section("Training", _kept(history), pair, details)
+
+
+def _kept(history: Sequence[Mapping[str, Any]]) -> str:
+    """Say whose weights the model has, where the records tell; those of earlier versions do not."""
+    last = history[-1]
+    if "best_epoch" not in last:
+        return ""
+    score = _CARDS.get(last["select_by"], last["select_by"])
+    said = f"The model has the weights of epoch {last['best_epoch']} of {len(history)}, the best by {score} on the"
+    return f"<p>{escape(said)} validation part.</p>"
 
 
 def _ablations(found: Ablations, groups: AttributeGroups) -> str:

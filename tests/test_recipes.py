@@ -1,0 +1,132 @@
+"""How a recipe ends: the scores of each part are that part's, and the faces shown are predicted as the model does."""
+
+import json
+from argparse import Namespace
+
+import pytest
+import reference
+import torch
+from processes import alone
+from torch import nn
+
+from mtattn import FARAMTN
+from mtattn.data import CELEBA_GROUPS, CelebA, SyntheticFaces, image_transform
+from mtattn.metrics import AttributeMetrics, train_rates
+from mtattn.recipes import check_output, finish_run, open_output, results, run_recipe
+
+GROUPS = CELEBA_GROUPS.only(["Smiling", "Eyeglasses", "Blond_Hair", "Bald"])
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return SyntheticFaces(60).write(tmp_path_factory.mktemp("drawn") / "faces")
+
+
+@pytest.fixture
+def parts(root):
+    transform = image_transform((16, 16), mean=[0.5] * 3, std=[0.5] * 3)
+    return {
+        name: CelebA(root, name, attributes=GROUPS.attributes, transform=transform)
+        for name in ("train", "valid", "test")
+    }
+
+
+@pytest.fixture
+def finished(parts, tmp_path, monkeypatch):
+    """What a run leaves whose model is new: metrics.json, and what the report is made of."""
+    shown = {}
+    monkeypatch.setattr(results, "write_report", lambda _, **told: shown.update(told))
+    monkeypatch.setattr(results, "measure_ablations", lambda *told: list(told[1]))
+    model = FARAMTN(nn.Conv2d(3, 16, 4, stride=4), 16, GROUPS)
+    metrics = AttributeMetrics(GROUPS, train_rates(parts["train"].targets))
+    (tmp_path / "settings.json").write_text("{}")
+    data = {f"{name}_data": part for name, part in parts.items()}
+    finish_run(tmp_path, model, metrics, [{"epoch": 1, "best_epoch": 1}], title="Drawn", **data)
+    return model.eval(), json.loads((tmp_path / "metrics.json").read_text()), shown
+
+
+def whole(data):
+    images, targets = zip(*(data[index] for index in range(len(data))), strict=True)
+    return torch.stack(images), torch.stack(targets)
+
+
+@torch.no_grad()
+def test_the_scores_of_each_part_are_those_of_plain_loops_over_its_images(finished, parts):
+    model, metrics, _ = finished
+    majority = parts["train"].targets.nanmean(0) > 0.5
+    for name in ("test", "valid"):
+        images, targets = whole(parts[name])
+        logits = model(images)
+        for score, mean in reference.mean_scores(logits, targets).items():
+            assert metrics[name][score] == pytest.approx(mean), score
+        for column, attribute in enumerate(GROUPS.attributes):
+            row = reference.scores_of(logits[:, column], targets[:, column])
+            row["majority_accuracy"] = ((targets[:, column] > 0.5) == majority[column]).double().mean().item()
+            told = {
+                score: float("nan") if value is None else value
+                for score, value in metrics[name]["attributes"][attribute].items()
+            }
+            assert told == pytest.approx(row, nan_ok=True), attribute
+    assert metrics["test"]["loss"] != metrics["valid"]["loss"]
+    assert metrics["settings"]["images"] == {"train": 48, "valid": 6, "test": 6}
+
+
+@torch.no_grad()
+def test_the_faces_shown_are_test_images_predicted_as_the_model_does(finished, parts):
+    model, _, shown = finished
+    images, targets = whole(parts["test"])
+    assert len(shown["faces"]) == 6
+    for face, image, target in zip(shown["faces"], images, targets, strict=True):
+        torch.testing.assert_close(face.probabilities, model(image[None])[0].sigmoid())
+        torch.testing.assert_close(face.maps.mean((-2, -1)), model(image[None])[0])
+        torch.testing.assert_close(face.targets, target, equal_nan=True)
+        torch.testing.assert_close(face.image, image / 2 + 0.5)
+
+
+def test_what_the_parts_of_the_model_do_is_measured_on_all_test_images(finished, parts):
+    _, _, shown = finished
+    images = torch.cat([batch for batch, _ in shown["ablations"]])
+    assert torch.equal(images, whole(parts["test"])[0])
+
+
+@pytest.mark.parametrize(("length", "count", "expected"), [(10, 5, [0, 2, 4, 6, 8]), (3, 5, [0, 1, 2]), (7, 2, [0, 3])])
+def test_images_are_taken_evenly_over_a_part(length, count, expected):
+    assert results._evenly_spaced(length, count) == expected
+
+
+def options(output, **more):
+    return Namespace(**{"output": output, "resume": False, "overwrite": False, "seed": 0} | more)
+
+
+def begin_elsewhere(folder, more):
+    try:
+        open_output(options(folder, **more))
+    except ValueError as error:
+        return str(error)
+
+
+class TestOneRunInAFolder:
+    @pytest.mark.parametrize("more", [{}, {"resume": True}, {"overwrite": True}], ids=["new", "resume", "overwrite"])
+    def test_while_a_recipe_works_no_other_begins_there_and_nothing_of_it_is_touched(self, more, tmp_path):
+        folder, said = tmp_path / "run", []
+
+        def main(options):
+            check_output(options)
+            open_output(options)
+            (folder / "model").mkdir()
+            said.append(alone(tmp_path, begin_elsewhere, folder, more | {"seed": 1}))
+
+        run_recipe(main, options(folder))
+        assert said == [f"fit: another run is at work in {folder}; wait for its end, or give another output."]
+        assert json.loads((folder / "settings.json").read_text())["seed"] == 0
+        assert (folder / "model").is_dir()
+        assert "already holds a run" in alone(tmp_path, begin_elsewhere, folder, {})
+
+    def test_a_recipe_that_fails_lets_others_in(self, tmp_path):
+        def main(options):
+            open_output(options)
+            raise ValueError("no more")
+
+        with pytest.raises(SystemExit, match="no more"):
+            run_recipe(main, options(tmp_path / "run"))
+        assert alone(tmp_path, begin_elsewhere, tmp_path / "run", {}) is None
