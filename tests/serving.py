@@ -13,7 +13,7 @@ IMAGE = {"size": [32, 48], "mean": [0.5] * 3, "std": [0.25] * 3}
 GROUPS = {"warm": ["Red"], "cold": ["Green", "Blue_Or_So"]}  # an attribute is how much of its colour there is
 
 
-def write_model(file, *, maps=True, metadata=True, centres=None):
+def write_model(file, *, maps=True, metadata=True, centres=None, image=IMAGE):
     """Maps are the colours averaged over blocks of 8 pixels, from -2 (none of it) to 2; logits their means."""
     nodes = [
         onnx.helper.make_node("AveragePool", ["images"], ["maps"], kernel_shape=[8, 8], strides=[8, 8]),
@@ -27,7 +27,7 @@ def write_model(file, *, maps=True, metadata=True, centres=None):
     graph = onnx.helper.make_graph(nodes, "colours", [images], outputs if maps else outputs[:1], [axes])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
     if metadata:
-        told = {"groups": GROUPS, "image": IMAGE, "mtattn_version": "0.1.0"}
+        told = {"groups": GROUPS, "image": image, "mtattn_version": "0.1.0"}
         told |= {} if centres is None else {"map_centres": centres}
         model.metadata_props.add(key="mtattn", value=json.dumps(told))
     onnx.save(model, file)

@@ -11,7 +11,7 @@ from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
-from serving import encoded, red_above_blue, write_model  # noqa: E402
+from serving import IMAGE, encoded, red_above_blue, write_model  # noqa: E402
 
 from mtattn.functional import Centres, draw_maps  # noqa: E402
 
@@ -139,3 +139,16 @@ def test_the_page_draws_the_cells_where_the_model_says_that_they_look(tmp_path, 
         drop(chromium, ".drop", encoded(red_above_blue()))
         ActionChains(chromium).move_to_element(rows(chromium)[0]).perform()
         assert colors(chromium) == ["orange", "orange", "orange", "blue"]
+
+
+def test_the_map_of_a_model_of_the_middle_covers_the_middle(tmp_path, chromium):
+    image = IMAGE | {"crop": [0.5, 0.25]}
+    with served(write_model(tmp_path / "colours.onnx", image=image)) as address:
+        chromium.get(address)
+        drop(chromium, ".drop", encoded(red_above_blue(size=(240, 160))))
+        rows(chromium)
+        whole, middle = (chromium.find_element(By.ID, name).rect for name in ("picture", "map"))
+    assert middle["height"] == pytest.approx(whole["height"] / 2, abs=1)
+    assert middle["width"] == pytest.approx(whole["width"] / 4, abs=1)
+    assert middle["x"] - whole["x"] == pytest.approx(whole["width"] * 3 / 8, abs=1)
+    assert middle["y"] - whole["y"] == pytest.approx(whole["height"] / 4, abs=1)

@@ -15,7 +15,8 @@ async function predict(blob) {
   frame.hidden = false;
   say("Looking …");
   try {
-    const { maps: hasMaps } = await (await fetch("health")).json();
+    const { maps: hasMaps, image } = await (await fetch("health")).json();
+    cover(image.crop ?? 1);
     const response = await fetch(`predict?maps=${hasMaps}`, { method: "POST", body: blob });
     const answer = await response.json();
     if (mine !== latest) return; // a later picture was chosen meanwhile
@@ -75,6 +76,15 @@ function pin(chosen) {
   pinned = chosen;
   if (pinned) pinned.button.ariaPressed = "true";
   showMap(pinned?.name ?? null);
+}
+
+// A model of the middle of pictures has maps of that middle only.
+function cover(crop) {
+  const [down, across] = Array.isArray(crop) ? crop : [crop, crop];
+  const share = (part) => `${100 * part}%`;
+  Object.assign(canvas.style, {
+    top: share((1 - down) / 2), left: share((1 - across) / 2), height: share(down), width: share(across),
+  });
 }
 
 function showMap(name) {
