@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,27 @@ def test_one_command_measures_and_keeps_what_it_measured_before(tmp_path):
     assert contenders["GroupHeads"]["ratio"] == {"median": 1, "low": 1, "high": 1}
     assert all(c["ms"]["median"] > 0 and c["peak_bytes"] > 0 for c in contenders.values())
     assert results["heads"]["machine"]["kind"] == "cpu"
+
+
+@pytest.mark.recipe
+def test_the_program_for_gpus_passes_its_dry_run_on_a_cpu(tmp_path):
+    command = [sys.executable, BENCHMARKS / "gpu.py", "--output", tmp_path / "out", "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("passed") == 5
+    assert json.loads((tmp_path / "out/results.json").read_text())["heads"]["rows"]
+
+
+def test_a_stage_that_fails_or_hangs_ends_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gpu
+
+    options = Namespace(device="cpu", output=tmp_path)
+    assert not gpu.passed(gpu.Stage("fails", [sys.executable, "-c", "raise SystemExit(3)"], 60), options)
+    assert not gpu.passed(gpu.Stage("hangs", [sys.executable, "-c", "import time; time.sleep(60)"], 0.05), options)
+    said = capsys.readouterr().out
+    assert "failed with 3, see fails.txt" in said
+    assert "ended after 1.0 s, see hangs.txt" in said
 
 
 def test_an_unknown_benchmark_is_refused_with_those_there_are():
