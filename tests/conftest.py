@@ -34,6 +34,8 @@ def no_network(monkeypatch):
 
 @pytest.fixture
 def no_pickle(monkeypatch):
+    import timm  # noqa: F401  before: it brings classes that inherit from Unpickler
+
     monkeypatch.setattr(torch, "load", forbid)
     for name in ("load", "loads", "Unpickler"):
         monkeypatch.setattr(pickle, name, forbid)
