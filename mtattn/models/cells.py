@@ -92,7 +92,7 @@ class _Axis(NamedTuple):
         return _Axis(cells, self.step * stride, self.offset + self.step * beside)
 
     def centres(self, length: int) -> list[float]:
-        return [round((self.offset + self.step * (index + 0.5)) / length, 6) for index in range(self.cells)]
+        return [round((self.offset + self.step * (index + 0.5)) / length, 9) for index in range(self.cells)]
 
 
 _Axes = tuple[_Axis, _Axis]
