@@ -238,6 +238,33 @@ class TestTraining:
         ]
         assert [cell.strip() for cell in line.split("|")[2:4]] == ["55.00 / 55.00 / 55.00", "56.00 / 56.00 / 56.00"]
 
+    def test_a_share_of_the_pictures_is_chosen_without_the_test_part(self, study, monkeypatch, tmp_path):
+        pytest.importorskip("torchjd", reason="the study needs the extra bench")
+        pytest.importorskip("scipy", reason="the study needs the extra bench")
+        crops, features, sources = study("crops"), self.features(study), []
+        del features.inputs["test"], features.labels["test"]
+        monkeypatch.setattr(crops, "load", lambda source: sources.append(source) or features)
+        monkeypatch.setattr(crops, "CROPS", {"lfwa": (1.0, 0.6)})
+        monkeypatch.setattr(crops, "SEEDS", 2)
+        monkeypatch.setattr(crops, "EPOCHS", 1)
+        results = tmp_path / "runs.jsonl"
+        for _ in range(2):  # the second time nothing is left to do
+            crops.main(["lfwa", "--root", ".", "--results", str(results)])
+        runs = [json.loads(line) for line in results.read_text().splitlines()]
+        rows = [f"lfwa, {share}, {head}" for share in ("1", "0.6") for head in ("linear", "faramtn")]
+        assert [(run["row"], run["seed"]) for run in runs] == [(row, seed) for seed in (0, 1) for row in rows]
+        assert {run["split"] for run in runs} == {"valid"}
+        assert {(source.crop, source.splits) for source in sources} == {
+            (share, ("train", "valid")) for share in (1.0, 0.6)
+        }
+        page = study("ladder_page")
+        monkeypatch.setattr(page, "CROPS", crops.CROPS)
+        told = [line.split("|") for line in page.crops(runs) if line.startswith("| LFWA |")]
+        means = [np.mean([run["accuracy"] for run in runs if run["row"] == row]) for row in rows]
+        assert [cell.split(" / ")[0].strip() for line in told for cell in line[3:5]] == [
+            f"{100 * m:.2f}" for m in means
+        ]
+
     def test_only_the_trunk_computes_in_half_precision(self, study):
         pytest.importorskip("torchjd", reason="the study needs the extra bench")
         pytest.importorskip("scipy", reason="the study needs the extra bench")
