@@ -104,6 +104,21 @@ def test_unreadable_and_missing_pictures_stop_it_unless_they_may_be_left_out(tmp
     assert len(read_split(tmp_path / "run")) == 38
 
 
+def test_thresholds_are_chosen_on_validation_saved_with_the_model_and_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("mtattn.decisions.FEWEST", 2)
+    table = write_table(tmp_path, count=80)
+    run("train", table, "--images", tmp_path / "photos", "--output", tmp_path / "run", *SMALL, "--thresholds", "f1")
+    assert "test, from one half to thresholds: accuracy " in capsys.readouterr().out
+    decisions = FARAMTN.from_pretrained(tmp_path / "run/model").config["decisions"]
+    assert decisions["goal"] == "f1"
+    assert list(decisions["temperatures"]) == ["Red", "Odd"]
+    assert {*decisions["thresholds"], *decisions["kept"]} == {"Red", "Odd"}
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["decisions"]["thresholds"] == decisions["thresholds"]
+    assert 0 <= metrics["decisions"]["test"]["mean_f1"] <= 1
+    assert "thresholds for f1" in (tmp_path / "run/report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

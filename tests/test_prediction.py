@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from test_cli import GROUPS, small_model
 
 from mtattn import FARAMTN, AttributeGroups, Categorical, Number, Ordinal, Predictor
 from mtattn.data import AttributeImages, image_transform
+from mtattn.decisions import Decisions
 from mtattn.export import export_onnx
 from mtattn.models import find_model, map_centres
 
@@ -109,6 +111,21 @@ def test_attributes_of_every_kind_say_what_they_are(paths, tmp_path):
     header, row, *_ = (tmp_path / "all.csv").read_text().splitlines()
     assert header == "image,Hat,hair,age,height"
     assert row.split(",")[2:4] == [answers["hair"], answers["age"]]
+
+
+def test_thresholds_and_temperatures_of_the_model_decide_its_answers(paths):
+    model = small_model()
+    (plain,) = Predictor(model).predict(paths[:1])
+    before = plain.probabilities["Smiling"]
+    decisions = Decisions("f1", {"mouth": 2.0}, {"Smiling": 0.999, "Eyeglasses": 0.001})
+    model.config["decisions"] = decisions.to_plain()
+    (decided,) = Predictor(model).predict(paths[:1])
+    assert decided.answers["Smiling"] is False
+    assert decided.answers["Eyeglasses"] is True
+    assert decided.logits.equal(plain.logits)
+    assert decided.probabilities["Eyeglasses"] == plain.probabilities["Eyeglasses"]  # its group has no temperature
+    logit = math.log(before / (1 - before))
+    assert decided.probabilities["Smiling"] == pytest.approx(1 / (1 + math.exp(-logit / 2)), rel=1e-4)
 
 
 def test_maps_average_to_the_logits_and_come_with_the_picture(model, paths):

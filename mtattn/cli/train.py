@@ -15,8 +15,9 @@ from mtattn._files import write_whole
 from mtattn.cli.table import open_images, planned, table_options
 from mtattn.data import TableImages, image_transform
 from mtattn.data.table import balanced_parts
+from mtattn.decisions import GOALS
 from mtattn.groups import AttributeGroups
-from mtattn.metrics import AttributeMetrics, train_rates
+from mtattn.metrics import AttributeMetrics, Baselines
 from mtattn.models import set_grad_checkpointing
 from mtattn.recipes import (
     check_output,
@@ -44,6 +45,12 @@ def parser(prog: str) -> ArgumentParser:
     run_options(parser)
     model_options(parser)
     training_options(parser)
+    parser.add_argument(
+        "--thresholds",
+        choices=GOALS,
+        help="choose on the validation part above which probability each attribute is there, for the best of this "
+        "score, and save it with the model; one half if left out",
+    )
     parser.set_defaults(
         output=Path("runs/own"),
         backbone="resnet18",  # two cores train it; with a GPU take resnet50 at 224 pixels
@@ -80,7 +87,7 @@ def train(options: Namespace) -> None:
     train_data, valid_data, test_data = (data.subset(np.flatnonzero(parts == name)) for name in SPLIT)
     for name, part in zip(SPLIT, (train_data, valid_data, test_data), strict=True):
         part.transform = image_transform(**model.config["image"], augment=name == "train" and options.augment)
-    metrics = AttributeMetrics(groups, train_rates(train_data.targets))
+    metrics = AttributeMetrics(groups, Baselines(groups, train_data))
     optimizer = torch.optim.AdamW(
         model.parameter_groups(
             options.learning_rate, trunk_factor=options.trunk_factor, weight_decay=options.weight_decay
@@ -120,6 +127,7 @@ def train(options: Namespace) -> None:
         valid_data=valid_data,
         test_data=test_data,
         workers=options.workers,
+        thresholds=options.thresholds,
     )
 
 

@@ -47,6 +47,8 @@ def export_onnx(
     """
     file = free_file(file, "export_onnx", overwrite)
     metadata = metadata_of(model.groups, _image(model))
+    if "decisions" in model.config:  # temperatures and thresholds: logits stay as the model gives them
+        metadata["decisions"] = model.config["decisions"]
     if dynamic_size and any(type(part).__name__.endswith("Same") for part in model.modules()):
         raise ValueError(  # torch.export would search for minutes and then fail
             "export_onnx: a model exports with open height and width if its trunk takes images of any size, "

@@ -184,6 +184,11 @@ class AttributeMetrics(Metric):
             ends[name][score] = end
         return ends
 
+    def seen(self) -> tuple[Float[Tensor, "image column"], Float[Tensor, "image attribute"]]:
+        """Return the outputs and the targets of everything since the last ``reset``, of all processes."""
+        with self.sync_context():
+            return self._seen()
+
     def predictions(self) -> dict[str, tuple[Float[Tensor, " image"], Float[Tensor, " image"]]]:
         """List what was predicted and what is true, by name, of the images that have a label.
 

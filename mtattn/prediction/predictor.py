@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mtattn._checks import check_positive
+from mtattn.decisions import Decisions, decisions_of
 from mtattn.functional import Centres
 from mtattn.groups import Attribute, AttributeGroups, Categorical, Ordinal
 from mtattn.models import FARAMTN
@@ -27,6 +28,7 @@ class Prediction:
         source: The path that was given, or the picture's place among those given, from 0.
         logits: What the model put out, in the order of ``groups.columns.attributes``.
         groups: The attributes.
+        decisions: The temperatures and thresholds that were chosen for the model, if any were.
         maps: Where each logit comes from, if asked for; they average to the logits.
         image: The picture as the model saw it, in [0, 1], if maps were asked for.
         centres: Where the cells of the maps look, if maps were asked for and it is known;
@@ -36,6 +38,7 @@ class Prediction:
     source: Any
     logits: Float[Tensor, " attribute"]
     groups: AttributeGroups
+    decisions: Decisions | None = None
     maps: Float[Tensor, "attribute h w"] | None = None
     image: Float[Tensor, "color height width"] | None = None
     centres: Centres | None = None
@@ -43,21 +46,29 @@ class Prediction:
     @property
     def probabilities(self) -> dict[str, float | dict[str, float]]:
         """The probability of each binary attribute, and of each class and level of the others; numbers have none."""
-        shares = self.groups.probabilities(self.logits[None])
+        shares = self.groups.probabilities(self._calibrated)
         kinds = dict(zip(self.groups.attributes, self.groups.kinds, strict=True))
         return {name: _by_choice(kinds[name], share[0].tolist()) for name, share in shares.items()}
 
     @property
     def answers(self) -> dict[str, bool | str | float]:
         """What the model says of each attribute: yes or no, a class, a level, or a number."""
-        decoded = self.groups.decode(self.logits[None])
+        decoded, thresholds = (
+            self.groups.decode(self._calibrated),
+            {} if self.decisions is None else self.decisions.thresholds,
+        )
         kinds = zip(self.groups.attributes, self.groups.kinds, strict=True)
-        return {name: _answer(kind, decoded[name][0]) for name, kind in kinds}
+        return {name: _answer(kind, decoded[name][0], thresholds.get(name, 0.5)) for name, kind in kinds}
 
     @property
     def texts(self) -> dict[str, str]:
         """The same for people: "88 %", "happy (91 %)", "53.4 years"."""
-        return {name: texts[0] for name, texts in self.groups.texts(self.logits[None]).items()}
+        return {name: texts[0] for name, texts in self.groups.texts(self._calibrated).items()}
+
+    @property
+    def _calibrated(self) -> Float[Tensor, "1 column"]:
+        logits = self.logits[None]
+        return logits if self.decisions is None else self.decisions.calibrated(self.groups, logits)
 
 
 def _by_choice(kind: Attribute, share: float | list[float]) -> float | dict[str, float]:
@@ -67,10 +78,10 @@ def _by_choice(kind: Attribute, share: float | list[float]) -> float | dict[str,
     return dict(zip(choices, share, strict=True))
 
 
-def _answer(kind: Attribute, value: Tensor | str) -> bool | str | float:
+def _answer(kind: Attribute, value: Tensor | str, threshold: float) -> bool | str | float:
     if isinstance(value, str):
         return value
-    return float(value) > 0.5 if isinstance(kind, str) else float(value)
+    return float(value) > threshold if isinstance(kind, str) else float(value)
 
 
 class Predictor:
@@ -85,6 +96,7 @@ class Predictor:
 
     Attributes:
         groups: The attributes, in the order of the logits.
+        decisions: The temperatures and thresholds that were chosen for the model; None: one half.
         skipped: Why each picture that could not be read was passed over, since :meth:`predict` was last called.
 
     Raises:
@@ -114,6 +126,7 @@ class Predictor:
         self.groups = self._engine.groups
         self.batch_size, self.workers = batch_size, workers or os.cpu_count() or 1
         self.skipped: list[OSError] = []
+        self.decisions = decisions_of(self._engine.config)
         self._prepare = preparation(**self._engine.config["image"])
 
     def predict(self, pictures: Iterable[Any], *, maps: bool = False) -> Iterator[Prediction]:
@@ -158,7 +171,7 @@ class Predictor:
             more: dict[str, Any] = {}
             if found is not None:
                 more = {"maps": found[index], "image": self._as_seen(image), "centres": centres}
-            yield Prediction(source, logits[index], self.groups, **more)
+            yield Prediction(source, logits[index], self.groups, self.decisions, **more)
 
     def _as_seen(self, image: Float[Tensor, "color height width"]) -> Float[Tensor, "color height width"]:
         mean, std = (image.new_tensor(self._engine.config["image"][key])[:, None, None] for key in ("mean", "std"))

@@ -44,6 +44,7 @@ def write_check(file: str | os.PathLike[str], findings: Findings, *, title: str)
         title=escape(f"The table {title}"),
         headline=f"<p>{escape(verdict)}</p>",
         cards="".join(f"<div><dt>{escape(name)}</dt><dd>{count:,}</dd></div>" for name, count in cards.items()),
+        how_to_read="",
         sections="".join(sections),
     )
     write_whole(file, text)

@@ -26,6 +26,7 @@ _CARDS = {
     "mean_average_precision": "average precision",
     "mean_f1": "F1",
 }
+_READ_ALL = "All scores are means over the attributes, measured on the test split. Missing labels count nowhere."
 _READ_BARS = (
     "Grey reaches to the baseline. Blue is what the model gains over it, orange what it loses to it, the number in "
     "brackets the difference in percentage points. On the left the baseline answers every image with the class that is "
@@ -37,6 +38,11 @@ _READ_TABLE = (
     "Average precision is the area under the precision-recall curve and asks only for the right order, not for the "
     "right threshold; a random order gets about the share of positives. A dash stands where the labels leave a score "
     "undefined. A click on a column's name sorts by it."
+)
+_READ_THRESHOLDS = (
+    "The model says yes to an attribute where its probability is above a threshold of its own. It was chosen on the "
+    "validation part and is saved with the model; these scores are those of the test part, which had no say in it. "
+    "All other scores of this page are those at one half."
 )
 _READ_LOSS = (
     "The mean loss of a group in each epoch, divided by its mean loss in the first. Lines that fall together mean that "
@@ -104,6 +110,7 @@ def write_report(
     sections = [
         _section("Attributes", _bars(test, groups), tables.attribute_table(test, groups), _note(_READ_TABLE)),
         _section("Groups and splits", tables.group_table(test, groups), tables.split_table(metrics)),
+        _thresholds(metrics["decisions"], test) if metrics.get("decisions") else "",
         _training(history) if history else "",
         _ablations(ablations, groups) if ablations is not None else "",
         _section("Where the evidence lies", face_cards(faces, test, groups), _note(_READ_MAPS)) if faces else "",
@@ -114,6 +121,7 @@ def write_report(
         title=escape(title),
         headline="".join(f"<p>{escape(sentence)}</p>" for sentence in headline(test)),
         cards="".join(_card(name, percent(test[key])) for key, name in _CARDS.items()),
+        how_to_read=_note(_READ_ALL),
         sections="".join(sections),
     )
     write_whole(file, text)
@@ -138,6 +146,12 @@ def _figure(svg: str, note: str) -> str:
 def _bars(test: Mapping[str, Any], groups: AttributeGroups) -> str:
     label = "Accuracy and balanced accuracy of each attribute beside their baselines; the table below has the numbers"
     return _figure(inline_svg(plot_attribute_bars(test, groups), label), _READ_BARS)
+
+
+def _thresholds(decisions: Mapping[str, Any], test: Mapping[str, Any]) -> str:
+    table = tables.threshold_table(decisions, test)
+    kept = "; ".join(f"{name}: {why}" for name, why in decisions["kept"].items())
+    return _section("Thresholds", table, _note(_READ_THRESHOLDS + (f" Kept at one half: {kept}." if kept else "")))
 
 
 def _training(history: Sequence[Mapping[str, Any]]) -> str:

@@ -84,6 +84,14 @@ def label_table(counts: Mapping[str, Any]) -> str:
     return _table("Labels of each attribute", ("attribute", "values"), ("labels", "unknown"), rows)
 
 
+def threshold_table(decisions: Mapping[str, Any], test: Mapping[str, Any]) -> str:
+    """Show mean scores of the test split at one half and with the thresholds chosen."""
+    names = {"mean_accuracy": "accuracy", "mean_balanced_accuracy": "balanced accuracy", "mean_f1": "F1"}
+    splits = (("one half", test), (f"thresholds for {decisions['goal'].replace('_', ' ')}", decisions["test"]))
+    rows = [((label,), [(number(split[key]), percent(split[key])) for key in names]) for label, split in splits]
+    return _table("Mean scores on the test split by where yes begins", ("yes above",), tuple(names.values()), rows)
+
+
 def breakable(name: str) -> str:
     """Escape a name and let its line break after underscores."""
     return escape(name).replace("_", "_<wbr>")

@@ -1,0 +1,88 @@
+"""Thresholds and temperatures: the best there are on what they are chosen on, and nothing else changes."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from mtattn import AttributeGroups, Categorical
+from mtattn.decisions import Decisions, choose_decisions
+
+GROUPS = AttributeGroups({"a": ["x", "y"], "b": [Categorical("c", ("p", "q", "r")), "z"]})
+
+
+def drawn(seed, images=300, scale=3.0):
+    """Logits that are too sure and too low, labels that follow them, some of them missing."""
+    random = torch.Generator().manual_seed(seed)
+    true = torch.randn(images, 6, generator=random)
+    targets = (torch.rand(images, 3, generator=random) < true[:, [0, 1, 5]].sigmoid()).double()
+    targets = torch.stack(
+        [targets[:, 0], targets[:, 1], torch.randint(3, (images,), generator=random), targets[:, 2]], 1
+    )
+    targets[torch.rand(targets.shape, generator=random) < 0.1] = torch.nan
+    return scale * true.double() - 2, targets
+
+
+def score(logits, targets, goal):
+    """F1 or balanced accuracy, counted."""
+    said, true = logits[~targets.isnan()] > 0, targets[~targets.isnan()] == 1
+    hits, rejections = (said & true).sum() / true.sum(), (~said & ~true).sum() / (~true).sum()
+    return float(2 * (said & true).sum() / (said.sum() + true.sum()) if goal == "f1" else (hits + rejections) / 2)
+
+
+@pytest.mark.parametrize("goal", ["f1", "balanced_accuracy"])
+@given(seed=st.integers(0, 1000))
+def test_no_other_threshold_scores_better_on_the_same_images(goal, seed):
+    logits, targets = drawn(seed, images=120)
+    centred = choose_decisions(GROUPS, logits, targets, goal=goal).centred(GROUPS, logits)
+    ours = score(centred[:, 0], targets[:, 0], goal)
+    others = torch.linspace(float(logits[:, 0].min()) - 1, float(logits[:, 0].max()) + 1, 60)
+    assert ours >= max(score(logits[:, 0] - other, targets[:, 0], goal) for other in others) - 1e-9
+
+
+def test_a_temperature_makes_the_cross_entropy_least_and_keeps_the_order():
+    logits, targets = drawn(0, images=4000)
+    decisions = choose_decisions(GROUPS, logits + 2, targets)
+    assert decisions.temperatures["a"] == pytest.approx(3, rel=0.1)  # what the logits were multiplied by
+    known = ~targets[:, 3].isnan()
+
+    def loss(temperature):
+        return float(
+            binary_cross_entropy_with_logits(
+                (logits + 2)[known, GROUPS.columns_of("z").start] / temperature, targets[known, 3]
+            )
+        )
+
+    best = loss(decisions.temperatures["b"])
+    assert all(best <= loss(decisions.temperatures["b"] * factor) for factor in (0.9, 1.1))
+    calibrated = decisions.calibrated(GROUPS, logits)
+    assert calibrated[:, 0].argsort().equal(logits[:, 0].argsort())
+
+
+def test_other_kinds_stay_as_they_are():
+    logits, targets = drawn(1)
+    centred = choose_decisions(GROUPS, logits, targets).centred(GROUPS, logits)
+    assert centred[:, GROUPS.columns_of("c")].equal(logits[:, GROUPS.columns_of("c")])
+
+
+def test_where_there_are_too_few_one_half_is_kept_and_said():
+    logits, targets = drawn(2)
+    targets[:, 0] = 0
+    targets[:5, 0] = 1
+    decisions = choose_decisions(GROUPS, logits, targets)
+    assert decisions.kept == {"x": "too few to choose on (5): 0.5 kept"}
+    assert "x" not in decisions.thresholds
+    centred = decisions.centred(GROUPS, logits)
+    assert (centred[:, 0] > 0).equal(logits[:, 0] > 0)
+
+
+def test_decisions_survive_json():
+    logits, targets = drawn(3)
+    decisions = choose_decisions(GROUPS, logits, targets)
+    assert Decisions(**decisions.to_plain()) == decisions
+
+
+def test_an_unknown_goal_is_refused():
+    with pytest.raises(ValueError, match="no goal 'f2'; there are f1"):
+        choose_decisions(GROUPS, *drawn(0), goal="f2")
