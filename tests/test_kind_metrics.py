@@ -170,6 +170,14 @@ class TestSchema:
         expected = [*(f"mean_{name}" for name in means), "majority_accuracy", "attributes", "groups"]
         assert sorted(scores) == sorted(expected)
 
+    @given(groups_of_every_kind())
+    @pytest.mark.filterwarnings("ignore:The ``compute`` method")
+    def test_the_means_that_there_will_be_are_known_before(self, groups):
+        metrics = AttributeMetrics(groups, Baselines(groups, torch.empty(0, len(groups.attributes))))
+        found = {name for name in metrics.compute() if name.startswith("mean_")}
+        assert set(metrics.mean_scores) == found
+        assert metrics.mean_scores[0] == ("mean_accuracy" if groups.columns is groups else "mean_skill")
+
     def test_means_are_over_those_that_have_the_score(self):
         scores = measured(MIXED, *labelled(MIXED, 0, size=60, missing=0.1)).compute()
         rows = scores["attributes"]

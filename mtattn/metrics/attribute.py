@@ -11,7 +11,7 @@ from torch import Tensor
 from mtattn._baselines import Baselines, baselines_from, checked_within
 from mtattn._extras import needed_by
 from mtattn._scores import Scores, attribute_scores, average_precision, joined, predicted, shares
-from mtattn.groups import AttributeGroups, check_fitted, check_groups, check_targets
+from mtattn.groups import AttributeGroups, Categorical, Number, check_fitted, check_groups, check_targets
 from mtattn.intervals import bootstrap_intervals, resampled
 
 with needed_by("mtattn.metrics", extra="recipes"):
@@ -100,6 +100,15 @@ class AttributeMetrics(Metric):
         """What the majority baseline answers for each binary attribute; False for other kinds."""
         kinds = zip(self.groups.attributes, self.groups.kinds, strict=True)
         return torch.tensor([isinstance(kind, str) and self.baselines.majority[name] > 0 for name, kind in kinds])
+
+    @property
+    def mean_scores(self) -> tuple[str, ...]:
+        """The mean scores that :meth:`compute` gives for these attributes, first the one that speaks for all."""
+        kinds = set(map(type, self.groups.kinds))
+        means = ["mean_skill"] if kinds != {str} else []
+        means += ["mean_accuracy"] if kinds - {Number} else []
+        means += ["mean_balanced_accuracy"] if kinds & {str, Categorical} else []
+        return (*means, "mean_f1", "mean_average_precision") if str in kinds else tuple(means)
 
     def update(self, logits: Float[Tensor, "batch column"], targets: Float[Tensor, "batch attribute"]) -> None:
         """Remember a batch; nothing waits for the device.

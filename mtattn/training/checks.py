@@ -27,7 +27,6 @@ class Options:
     seed: int
 
     def __post_init__(self) -> None:
-        check_known("fit", "score to select by", [self.select_by], SCORES)
         check_known("fit", "precision", [self.mixed_precision], ("no", "bf16", "fp16"))
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError(f"fit: epochs and batch_size must be at least 1, got {self.epochs} and {self.batch_size}.")

@@ -12,6 +12,7 @@ from torch import Tensor, distributed, nn
 from torch.utils.data import Dataset, Subset
 
 from mtattn._extras import needed_by
+from mtattn.losses import DWSLoss
 
 with needed_by("mtattn.training", extra="recipes"):
     from accelerate import Accelerator, PartialState
@@ -117,6 +118,17 @@ def label_shares(accelerator: Accelerator, batches: Sequence[Batch]) -> Float[Te
     counts = torch.stack([(~targets.isnan()).sum() for _, targets in batches]).float()
     mean: Tensor = accelerator.reduce(counts.mean(), "mean")
     return counts / mean.clamp_min(torch.finfo(mean.dtype).tiny)
+
+
+def step_counts(
+    accelerator: Accelerator, loss: DWSLoss, batches: Sequence[Batch]
+) -> Float[Tensor, "2 attribute"] | None:
+    """Count the labels of a step over its batches and all processes; None where no attribute's loss needs it."""
+    if loss.groups.columns is loss.groups:
+        return None
+    own = torch.stack([loss.label_counts(targets) for _, targets in batches]).sum(0)
+    counts: Tensor = accelerator.reduce(own, "sum")
+    return counts
 
 
 @torch.no_grad()

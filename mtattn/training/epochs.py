@@ -18,7 +18,7 @@ from mtattn._extras import needed_by
 from mtattn.losses import DWSLoss
 from mtattn.metrics import AttributeMetrics
 from mtattn.training.checks import Options
-from mtattn.training.distributed import Batch, in_steps, label_shares, own_share, share_buffers
+from mtattn.training.distributed import Batch, in_steps, label_shares, own_share, share_buffers, step_counts
 from mtattn.training.evaluation import Images, measure
 from mtattn.training.items import Collate
 from mtattn.training.watch import LossWatch
@@ -123,9 +123,10 @@ class Run:
         """Add up the gradients of a step; return its loss, this process's part of the mean over processes."""
         total = torch.zeros((), device=self.accelerator.device)
         shares = label_shares(self.accelerator, batches)
+        counts = step_counts(self.accelerator, self.loss, batches)
         for index, (share, batch) in enumerate(zip(shares, batches, strict=True), start=1):
             with nullcontext() if index == len(batches) else self.accelerator.no_sync(self.model):
-                value = self._loss_of(*batch) * share / len(batches)
+                value = self._loss_of(*batch, counts) * share / len(batches)
                 self.accelerator.backward(value)
             total += value.detach()
         return total
@@ -138,8 +139,8 @@ class Run:
 
 
 def _loss_function(model: nn.Module, loss: DWSLoss, *, compiled: bool) -> Callable[..., Tensor]:
-    def loss_of(images: Any, targets: Tensor) -> Tensor:
-        value: Tensor = loss(model(images), targets)
+    def loss_of(images: Any, targets: Tensor, counts: Tensor | None) -> Tensor:
+        value: Tensor = loss(model(images), targets, counts)
         return value
 
     return torch.compile(loss_of) if compiled else loss_of

@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mtattn._extras import needed_by
+from mtattn.groups import check_known
 from mtattn.losses import DWSLoss
 from mtattn.metrics import AttributeMetrics
 from mtattn.training.begun import how_begun, num_images
@@ -42,7 +43,7 @@ def fit(
     mixed_precision: str = "no",
     compile: bool = False,  # noqa: A002  torch's word
     sync_batch_norm: bool = False,
-    select_by: str = "mean_accuracy",
+    select_by: str | None = None,
     workers: int = 0,
     seed: int = 0,
     resume: bool = False,
@@ -74,8 +75,9 @@ def fit(
         compile: Whether ``torch.compile`` makes one program of model and loss for training.
         sync_batch_norm: Whether batch norms take their statistics from all processes' images; needs GPUs. Otherwise
             each process normalizes its own images, and the statistics of the first are kept.
-        select_by: The score on ``valid_data`` that the best epoch has the highest of: "mean_accuracy",
-            "mean_balanced_accuracy", "mean_f1" or "mean_average_precision".
+        select_by: The score on ``valid_data`` that the best epoch has the highest of, one of ``metrics.mean_scores``:
+            "mean_accuracy", "mean_balanced_accuracy", "mean_f1" or "mean_average_precision", or "mean_skill" where not
+            all attributes are binary. None takes the accuracy of binary attributes, else the skill.
         workers: Processes that read images.
         seed: Decides the order of the images and all other chance.
         resume: Whether to go on from the last checkpoint in ``output``; it knows how the run was begun, and of all
@@ -106,6 +108,8 @@ def fit(
         >>> history[0]["weights"]
         {'mouth': 1.0}
     """
+    select_by = metrics.mean_scores[0] if select_by is None else select_by
+    check_known("fit", "score to select by", [select_by], metrics.mean_scores)
     options = Options(
         epochs, batch_size, accumulate, warmup, averaging, mixed_precision, sync_batch_norm, select_by, seed
     )
@@ -164,9 +168,14 @@ def _kept(history: list[Record], select_by: str) -> str:
 
 def _summary(record: Record, epochs: int) -> str:
     valid = record["valid"]
+    scores = {
+        "skill": "{mean_skill:.4f}",
+        "accuracy": "{mean_accuracy:.4f} (majority {majority_accuracy:.4f})",
+        "balanced": "{mean_balanced_accuracy:.4f}",
+        "average precision": "{mean_average_precision:.4f}",
+    }
+    told = [f"{name} {score.format(**valid)}, " for name, score in scores.items() if score[1:].split(":")[0] in valid]
     return (
         f"epoch {record['epoch']}/{epochs}: train loss {record['train_loss']:.4f}, valid loss {valid['loss']:.4f}, "
-        f"accuracy {valid['mean_accuracy']:.4f} (majority {valid['majority_accuracy']:.4f}), "
-        f"balanced {valid['mean_balanced_accuracy']:.4f}, average precision {valid['mean_average_precision']:.4f}, "
-        f"{record['images_per_second']:.0f} images/s"
+        f"{''.join(told)}{record['images_per_second']:.0f} images/s"
     )
