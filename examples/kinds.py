@@ -22,10 +22,9 @@ groups = AttributeGroups(
 )
 transform = image_transform((64, 64), mean=[0.5] * 3, std=[0.5] * 3)
 table = pd.read_csv(labels).sample(frac=1, random_state=0)  # columns: image, and one an attribute
+options = {"transform": transform, "zero": "no"}  # a 0 in the table says no, not that nobody knows
 train, valid = (
-    AttributeImages(
-        photos, list(rows["image"]), rows[[*groups.attributes]].values.tolist(), groups.kinds, transform=transform
-    )
+    AttributeImages(photos, list(rows["image"]), rows[[*groups.attributes]].values.tolist(), groups.kinds, **options)
     for rows in (table[len(table) // 5 :], table[: len(table) // 5])
 )
 groups = groups.fitted(train.targets)  # mean and standard deviation of the ages
