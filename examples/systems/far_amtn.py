@@ -18,7 +18,7 @@ from argparse import Namespace
 from system_runs import faces, new_folder, system_parser, train
 from torch import Tensor, nn
 
-from mtattn import CGFF, WSGSA, AttributeGroups, GroupHeads
+from mtattn import CGFF, WSGSA, AttributeGroups, DWSLoss, GroupHeads
 from mtattn.data import CELEBA_GROUPS
 from mtattn.models.backbones import build_backbone
 
@@ -40,7 +40,8 @@ class System(nn.Module):
 def main(options: Namespace) -> None:
     output = new_folder(options)
     groups, parts = faces(options, CELEBA_GROUPS)
-    train(System(groups, options.backbone, pretrained=options.pretrained), groups, parts, options, output)
+    model = System(groups, options.backbone, pretrained=options.pretrained)
+    train(model, DWSLoss(groups), parts, options, output)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import torch
 from system_runs import faces, new_folder, system_parser, train
 from torch import Tensor, nn
 
-from mtattn import CGFF, WSGSA, AttributeGroups, GroupHeads, functional
+from mtattn import CGFF, WSGSA, AttributeGroups, DWSLoss, GroupHeads, functional
 from mtattn.modules import MaskHead, MultiLevelFusion
 
 GROUPS = AttributeGroups(
@@ -85,7 +85,7 @@ def main(options: Namespace) -> None:
     output = new_folder(options)
     groups, parts = faces(options, GROUPS)
     model = System(groups, options.backbone, pretrained=options.pretrained, learned=options.masks == "learned")
-    train(model, groups, parts, options, output)
+    train(model, DWSLoss(groups), parts, options, output)
 
 
 if __name__ == "__main__":

@@ -10,17 +10,17 @@ from torch import nn
 
 from mtattn import AttributeGroups, DWSLoss
 from mtattn.data import LFWA, AttributeImages, CelebA, SyntheticFaces, image_transform
-from mtattn.metrics import AttributeMetrics, train_rates
+from mtattn.metrics import AttributeMetrics, Baselines
 from mtattn.recipes import HelpFormatter, at_least, positive
 from mtattn.training import evaluate, fit
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # ImageNet's, which pretrained backbones expect
 
 
-def system_parser(description: str) -> ArgumentParser:
+def system_parser(description: str, data: str = "LFWA") -> ArgumentParser:
     parser = ArgumentParser(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--root", type=Path, help="the folder of LFWA")
+    source.add_argument("--root", type=Path, help=f"the folder of {data}")
     source.add_argument("--synthetic", type=at_least(10), metavar="N", help="draw N labelled faces and use these")
     parser.add_argument("--output", type=Path, required=True, help="a new folder for checkpoints and scores")
     parser.add_argument("--backbone", default="resnet18", help="a timm model name")
@@ -63,13 +63,14 @@ def faces(options: Namespace, groups: AttributeGroups) -> tuple[AttributeGroups,
 
 
 def train(
-    model: nn.Module, groups: AttributeGroups, parts: dict[str, AttributeImages], options: Namespace, output: Path
+    model: nn.Module, loss: DWSLoss, parts: dict[str, AttributeImages], options: Namespace, output: Path
 ) -> dict[str, float]:
     """Train, measure on the test part, and write the scores to ``scores.json``."""
-    metrics = AttributeMetrics(groups, train_rates(parts["train"].targets))
+    groups = loss.groups
+    metrics = AttributeMetrics(groups, Baselines(groups, parts["train"].targets))
     fit(
         model,
-        DWSLoss(groups),
+        loss,
         torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=0.05),
         metrics,
         parts["train"],
