@@ -122,9 +122,9 @@ def training_options(parser: ArgumentParser) -> None:
     training.add_argument("--averaging", type=float, metavar="DECAY", help="keep an averaged copy of the weights")
     training.add_argument(
         "--select-by",
-        default="mean_accuracy",
         choices=SCORES,
-        help="keep the epoch with the highest of this on the validation part",
+        help="keep the epoch with the highest of this on the validation part; if left out, of mean_accuracy, or of "
+        "mean_skill where not all attributes are binary",
     )
     training.add_argument(
         "--mixed-precision", default="no", choices=["no", "bf16", "fp16"], help="arithmetic; fp16 needs a GPU"

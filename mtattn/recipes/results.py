@@ -21,6 +21,7 @@ from mtattn.models import FARAMTN, map_centres
 from mtattn.recipes.output import REPLACED, SETTINGS_FILE
 from mtattn.report import FaceExample, write_metrics, write_report
 from mtattn.training import evaluate, processes
+from mtattn.training.evaluation import in_words
 
 REPORTED_FACES = 6
 ABLATED_IMAGES = 2048  # enough for intervals of a point, and seconds on a CPU
@@ -99,12 +100,7 @@ def _write_results(
         faces=explain_faces(model, test_data, _evenly_spaced(len(test_data), REPORTED_FACES)),
     )
     shutil.rmtree(output / REPLACED, ignore_errors=True)
-    test = results["test"]
-    print(
-        f"test: accuracy {test['mean_accuracy']:.4f} (majority {test['majority_accuracy']:.4f}), "
-        f"balanced {test['mean_balanced_accuracy']:.4f}, average precision {test['mean_average_precision']:.4f}\n"
-        f"{_with_thresholds(results)}report: {output / 'report.html'}"
-    )
+    print(f"test: {in_words(results['test'])}\n{_with_thresholds(results)}report: {output / 'report.html'}")
 
 
 def _with_thresholds(results: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtattn.losses import DWSLoss
@@ -17,7 +17,7 @@ Settings = dict[str, Any]
 
 def how_begun(options: Options, model: nn.Module, loss: DWSLoss, optimizer: Optimizer, **counts: int) -> Settings:
     """Collect what makes a run the run that it is, as it comes back from JSON."""
-    weighting, pos_weight = loss.weighting, loss.pos_weight
+    weighting = loss.weighting
     settings = {
         "groups": list(loss.groups.to_plain().items()),
         **asdict(options),
@@ -26,7 +26,8 @@ def how_begun(options: Options, model: nn.Module, loss: DWSLoss, optimizer: Opti
         "rule": getattr(weighting.rule, "__qualname__", str(weighting.rule)),
         "alpha": weighting.alpha,
         "loss_seed": weighting.seed,
-        "pos_weight": None if pos_weight is None else pos_weight.tolist(),
+        "pos_weight": _listed(loss.pos_weight),
+        "class_weight": _listed(loss.class_weight),
         "optimizer": type(optimizer).__name__,
         "parameter_groups": [  # with the rates that they had before a schedule
             {name: value for name, value in group.items() if name not in ("params", "initial_lr")}
@@ -85,6 +86,10 @@ def check_new(loss: DWSLoss, optimizer: Optimizer) -> None:
             f"fit: a new run begins with a new optimizer, got one that has made steps already; "
             f"make a new {type(optimizer).__name__} for each run."
         )
+
+
+def _listed(weights: Tensor | None) -> Any:
+    return None if weights is None else weights.tolist()
 
 
 def _size(model: nn.Module) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from mtattn.groups import check_known
 
-SCORES = ("mean_accuracy", "mean_balanced_accuracy", "mean_f1", "mean_average_precision")
+SCORES = ("mean_accuracy", "mean_balanced_accuracy", "mean_f1", "mean_average_precision", "mean_skill")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """evaluate: measure a model on a data set, in one process or several."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -86,6 +86,22 @@ def measure(
     sums, terms, labels = accelerator.reduce(total)
     loss = (sums * (labels / terms.clamp_min(1))).sum() / labels.sum()
     return {"loss": loss.item(), **metrics.compute()}  # compute() joins the processes, exactly once
+
+
+def in_words(scores: Mapping[str, Any]) -> str:
+    """Tell the mean scores, those that there are.
+
+    Example:
+        >>> in_words({"mean_accuracy": 0.9, "majority_accuracy": 0.8, "mean_skill": 0.5})
+        'skill 0.5000, accuracy 0.9000 (majority 0.8000)'
+    """
+    said = {
+        "mean_skill": "skill {mean_skill:.4f}",
+        "mean_accuracy": "accuracy {mean_accuracy:.4f} (majority {majority_accuracy:.4f})",
+        "mean_balanced_accuracy": "balanced {mean_balanced_accuracy:.4f}",
+        "mean_average_precision": "average precision {mean_average_precision:.4f}",
+    }
+    return ", ".join(text.format(**scores) for score, text in said.items() if score in scores)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from mtattn.training.checks import Options, check_length
 from mtattn.training.columns import check_columns
 from mtattn.training.distributed import given_back, new_accelerator, with_synchronized_batch_norm
 from mtattn.training.epochs import Record, Run
-from mtattn.training.evaluation import Images, modes_kept
+from mtattn.training.evaluation import Images, in_words, modes_kept
 from mtattn.training.items import check_data
 from mtattn.training.lock import locked
 
@@ -168,14 +168,8 @@ def _kept(history: list[Record], select_by: str) -> str:
 
 def _summary(record: Record, epochs: int) -> str:
     valid = record["valid"]
-    scores = {
-        "skill": "{mean_skill:.4f}",
-        "accuracy": "{mean_accuracy:.4f} (majority {majority_accuracy:.4f})",
-        "balanced": "{mean_balanced_accuracy:.4f}",
-        "average precision": "{mean_average_precision:.4f}",
-    }
-    told = [f"{name} {score.format(**valid)}, " for name, score in scores.items() if score[1:].split(":")[0] in valid]
     return (
         f"epoch {record['epoch']}/{epochs}: train loss {record['train_loss']:.4f}, valid loss {valid['loss']:.4f}, "
-        f"{''.join(told)}{record['images_per_second']:.0f} images/s"
+        f"{in_words(valid)}, "
+        f"{record['images_per_second']:.0f} images/s"
     )

@@ -56,7 +56,7 @@ class LossWatch:
         finite = [tensor.isfinite().all() for tensor in model.state_dict().values() if tensor.is_floating_point()]
         if not torch.stack(finite).all():
             raise TrainingDiverged(_message(f"the model's weights are not finite after epoch {epoch}", checkpoints))
-        without_labels = math.isnan(scores["majority_accuracy"])
+        without_labels = all(math.isnan(score) for name, score in scores.items() if name != "loss")
         if not math.isfinite(scores["loss"]) and not without_labels:
             what = f"the loss on validation data is {scores['loss']} after epoch {epoch}"
             raise TrainingDiverged(_message(what, checkpoints))
