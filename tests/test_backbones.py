@@ -82,8 +82,12 @@ class TestBackbones:
             pytest.param(
                 "resnet18", {"norm_layer": nn.BatchNorm2d}, "backbone_options are saved as JSON", id="no JSON"
             ),
+            pytest.param("resnet18", {"foo": 1}, "'foo' is not on the list of backbone_options", id="misspelt"),
             pytest.param(
-                "resnet18", {"foo": 1}, "'resnet18' does not take these backbone_options: .*foo", id="misspelt"
+                "resnet18",
+                {"img_size": 64},
+                "'resnet18' does not take these backbone_options: .*img_size",
+                id="of another family",
             ),
             pytest.param("resnet18.foo", {}, r"Invalid pretrained tag \(foo\)", id="tag"),
         ],
@@ -158,6 +162,11 @@ class TestBackbones:
     def test_an_unknown_backbone_is_refused_with_the_nearest_names(self):
         with pytest.raises(ValueError, match=r"no timm model 'resnet81'; did you mean 'resnet[0-9]"):
             built("resnet81")
+
+    def test_an_unknown_backbone_without_near_names_is_refused_in_a_few_lines(self):
+        with pytest.raises(ValueError, match=r"no timm model 'qqqq'; there are .* and 1,\d\d\d more\.$") as refused:
+            built("qqqq")
+        assert len(str(refused.value)) < 2000
 
     def test_weights_that_cannot_be_fetched_name_the_way_out(self, monkeypatch):
         def fail(*_, **__):

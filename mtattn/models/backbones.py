@@ -116,7 +116,7 @@ def build_backbone(
         pretrained: Whether timm fetches its pretrained weights.
         weights: A local checkpoint of the same timm model, or ``model.safetensors`` of a FARAMTN on it, read instead of
             fetching one.
-        options: Further arguments for ``timm.create_model``.
+        options: Further arguments for ``timm.create_model`` that decide the form of the model.
         drop_stages: How many of the last stages to leave out, which keeps the map large for small images.
         whole: Whether to keep the model whole, with a fresh bottleneck after it, whatever its family.
 

@@ -156,7 +156,8 @@ class FARAMTN(Pretrained):
             pretrained: Whether timm fetches its pretrained weights.
             backbone_weights: A local checkpoint of the backbone, read instead of fetching one; its names may have any
                 prefix. ``model.safetensors`` of a saved FARAMTN on the same backbone does as well.
-            backbone_options: Further arguments for ``timm.create_model``.
+            backbone_options: Further arguments for ``timm.create_model`` that decide the form of the backbone; they are
+                saved as JSON.
             drop_stages: How many of the last stages to leave out; keeps the map large for small images.
             shared: Your own shared module after the whole backbone, in place of its last block.
             **options: Those of :class:`FARAMTN`.
