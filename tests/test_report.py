@@ -6,6 +6,7 @@ import math
 import re
 import tempfile
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,11 +15,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from strategies import labelled
 
-from mtattn import AttributeGroups
+from mtattn import AttributeGroups, Categorical, Number, Ordinal
 from mtattn.ablation import Ablations, Change, Effect, Link
 from mtattn.functional import Centres
-from mtattn.metrics import AttributeMetrics
+from mtattn.metrics import AttributeMetrics, Baselines
 from mtattn.report import (
     FaceExample,
     plot_attribute_bars,
@@ -31,6 +33,8 @@ from mtattn.report import (
 )
 from mtattn.report.ablation import ablation_sentences
 from mtattn.report.faces import overlay
+from mtattn.report.files import SCORES
+from mtattn.report.kinds import plot_confusion, verdict_of
 from mtattn.report.sentences import headline
 
 NAN = math.nan
@@ -165,7 +169,8 @@ class TestAnyGroups:
     def test_every_table_has_a_caption_and_headers_with_a_scope(self, tmp_path, groups):
         page = Page(written(tmp_path, make_run(groups)))
         tags = [tag for tag, _ in page.elements]
-        assert tags.count("table") == tags.count("caption") == 7
+        alone = all(size == 1 for size in groups.sizes)  # then a table of groups would say nothing new
+        assert tags.count("table") == tags.count("caption") == 7 - alone
         assert all(attributes.get("scope") in {"row", "col"} for tag, attributes in page.elements if tag == "th")
 
     def test_no_id_stands_twice(self, tmp_path, groups):
@@ -357,6 +362,129 @@ class TestAblations:
 def page_of(ablations):
     with tempfile.TemporaryDirectory() as folder:
         return written(Path(folder), {**make_run(FACES), "ablations": ablations})
+
+
+MIXED = AttributeGroups(
+    {
+        "face": ["Smiling", Categorical("hair", ("none", "<b>short</b>", "$long$"))],
+        "age": [Number("years", unit="years", mean=33, std=20), Ordinal("stage", ("child", "young", "old"))],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    outputs, targets = labelled(MIXED, 0, size=60, missing=0.1, dtype=torch.float32)
+    metrics = AttributeMetrics(MIXED, Baselines(MIXED, targets), within={"years": 5})
+    metrics.update(outputs, targets)
+    run = make_run(AttributeGroups(dict(MIXED)))
+    maps = torch.randn(6, 3, 2, generator=torch.Generator().manual_seed(1))
+    face = FaceExample(
+        torch.rand(3, 24, 20), maps.mean((1, 2)).sigmoid(), torch.tensor([1.0, 2, 41, NAN]), maps, name="a_b/1.jpg"
+    )
+    counts = {
+        "Smiling": {"labels": 54, "positives": 30},
+        "hair": {"labels": 50},
+        "years": {"labels": 5},
+        "stage": {"labels": 60},
+    }
+    test = {**metrics.compute(), "labels": counts, "intervals": metrics.intervals(num_resamples=20)}
+    run["metrics"] = {"test": test, "valid": test}
+    return {**run, "groups": MIXED, "faces": [face], "predictions": metrics.predictions()}
+
+
+class TestEveryKind:
+    def test_the_page_is_whole_and_no_age_is_a_yes(self, mixed, tmp_path):
+        page = Page(written(tmp_path, mixed))
+        assert [tag for tag, _ in page.elements].count("svg") == 1 + 3 + 3  # skill; pairs; training and links
+        shown = " ".join(page.text.split())
+        for said in (
+            "Attributes that are one of several classes",
+            "Attributes with levels",
+            "Attributes that are numbers",
+        ):
+            assert said in shown
+        assert re.search(r"years-?[\d.]+ years, truth: 41\.0 years", shown)
+        assert re.search(r"Smiling\d+ %, truth: yes", shown)
+        assert "a_b/1.jpg" in shown
+        assert not re.search("(yes|no) .{0,9}years", shown)
+
+    def test_each_table_shows_the_scores_of_its_kind(self, mixed, tmp_path):
+        shown = " ".join(re.sub("<[^>]*>", " ", written(tmp_path, mixed)).split()).replace("\xa0", " ")
+        rows = mixed["metrics"]["test"]["attributes"]
+        error, skill = rows["years"]["mean_absolute_error"], rows["years"]["skill"]
+        assert re.search(rf"years age 5 {error:.2f} [\d.]+ [\d.]+ % .*?{abs(100 * skill):.1f} %", shown)
+        assert f"Smiling face 54 30 {100 * rows['Smiling']['accuracy']:.1f} %" in shown
+        assert f"stage age 60 {100 * rows['stage']['accuracy']:.1f} %" in shown
+
+    def test_intervals_stand_in_a_table(self, mixed, tmp_path):
+        shown = " ".join(re.sub("<[^>]*>", " ", written(tmp_path, mixed)).split()).replace("\xa0", " ")
+        low, high = mixed["metrics"]["test"]["intervals"]["mean_accuracy"]
+        assert f"accuracy {100 * low:.2f} % {100 * high:.2f} %" in shown
+
+    def test_csv_has_the_scores_of_every_kind(self, mixed, tmp_path):
+        write_metrics(tmp_path, mixed["metrics"], MIXED)
+        with (tmp_path / "metrics.csv").open(encoding="utf-8", newline="") as file:
+            rows = {row["attribute"]: row for row in csv.DictReader(file)}
+        assert [row["kind"] for row in rows.values()] == ["binary", "categorical", "number", "ordinal"]
+        scores = mixed["metrics"]["test"]["attributes"]["years"]
+        assert float(rows["years"]["mean_absolute_error"]) == scores["mean_absolute_error"]
+        assert rows["years"]["accuracy"] == ""
+
+    def test_the_headline_tells_the_skill_and_who_has_none(self):
+        rows = {"Smiling": {"skill": 0.5}, "years": {"skill": -0.25}, "hair": {"skill": NAN}}
+        said = headline({"mean_skill": 0.125, "attributes": rows})
+        assert (
+            said[0]
+            .replace("\xa0", " ")
+            .startswith("The mean skill on the test split over 2 attributes is 12.50 %: 0 %")
+        )
+        assert said[2] == "No better than that answer: years."
+        assert said[3].endswith("missing or alike: hair.")
+
+    def test_a_confusion_counts_each_image_once(self):
+        stage = MIXED.kinds[3]
+        figure = plot_confusion(torch.tensor([0.0, 1, 1, 2]), torch.tensor([0.0, 0, 1, 1]), stage)
+        assert [text.get_text() for text in figure.axes[0].texts] == ["50", "50", "0", "0", "50", "50"]
+        assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["child (2)", "young (2)", "old (0)"]
+
+    @pytest.mark.parametrize(
+        ("target", "words", "is_wrong"),
+        [(2.0, "old (", False), (0.0, "truth: child", True), (NAN, "no label", False)],
+    )
+    def test_a_level_is_wrong_where_it_is_another(self, target, words, is_wrong):
+        maps = torch.zeros(7, 2, 2)
+        maps[5:] = torch.tensor([4.0, 3.0])[:, None, None]  # surely above child, less surely above young
+        face = FaceExample(torch.zeros(3, 4, 4), torch.ones(7), torch.tensor([1.0, 0, 33, target]), maps)
+        said, wrong, column = verdict_of(face, MIXED, "stage")
+        assert (words in said, wrong, column) == (True, is_wrong, 6)
+
+
+class TestHostileValues:
+    def test_nan_predictions_are_not_missing_labels(self):
+        scores = scores_of({"Young": (0.7, 0.6), "Bald": (None, 0.8), "Male": (None, None)})
+        last = headline(scores)[-1]
+        assert "Without labels in the test split, and so counted nowhere: Male." in last
+        assert "With predictions that are not numbers (NaN), and so counted nowhere: Bald." in last
+
+    @pytest.mark.parametrize("name", ["font: 12px evil", "#1f2328", "x id='y' font: 9px a; b"])
+    def test_a_name_that_looks_like_a_style_stays_as_it_is(self, tmp_path, name):
+        text = written(tmp_path, make_run(AttributeGroups({"mouth": [name]})))
+        svg = "".join(re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL))
+        assert escape(name, quote=False) in svg or escape(name) in svg
+
+    def test_a_picture_of_five_colours_is_refused(self):
+        face = FaceExample(torch.rand(5, 8, 8), torch.ones(3), torch.ones(3), torch.zeros(3, 2, 2))
+        with pytest.raises(ValueError, match="FaceExample: a picture has 1 or 3 colours, got 5"):
+            plot_attribute_maps([face], FACES, ["Smiling"])
+
+    @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@sum", "\tx"])
+    def test_a_name_is_no_formula_in_a_spreadsheet(self, tmp_path, name):
+        groups = AttributeGroups({name: [f"{name} too"]})
+        write_metrics(tmp_path, {"test": {"attributes": {f"{name} too": dict.fromkeys(SCORES, 0.5)}}}, groups)
+        with (tmp_path / "metrics.csv").open(encoding="utf-8", newline="") as file:
+            row = list(csv.reader(file))[1]
+        assert row[:2] == [f"'{name}", f"'{name} too"]
 
 
 class TestFigures:

@@ -20,6 +20,7 @@ from mtattn.metrics import AttributeMetrics
 from mtattn.models import FARAMTN, map_centres
 from mtattn.recipes.output import REPLACED, SETTINGS_FILE
 from mtattn.report import FaceExample, write_metrics, write_report
+from mtattn.report.kinds import Pairs
 from mtattn.training import evaluate, processes
 from mtattn.training.evaluation import in_words
 
@@ -55,6 +56,8 @@ def finish_run(
     chosen = None if thresholds is None else choose_decisions(model.groups, *metrics.seen(), goal=thresholds)
     test = evaluate(model, test_data, metrics, batch_size=batch_size, workers=workers)
     test["intervals"] = metrics.intervals()  # of the test part, which it saw last
+    test["labels"] = _count_labels(test_data)
+    predictions = metrics.predictions()
     settings = json.loads((output / SETTINGS_FILE).read_text(encoding="utf-8"))
     settings["images"] = {name: len(data) for name, data in parts.items()}
     settings["skipped"] = {name: [str(path) for path in data.skipped] for name, data in parts.items() if data.skipped}
@@ -65,7 +68,7 @@ def finish_run(
         model.config["decisions"] = chosen.to_plain()
         results["decisions"] = chosen.to_plain() | {"test": _decided(metrics, chosen)}
     if processes().is_main_process:
-        _write_results(output, model, history, results, title, test_data)
+        _write_results(output, model, history, results, title, test_data, predictions=predictions)
     processes().wait_for_everyone()
     return results
 
@@ -85,6 +88,8 @@ def _write_results(
     results: dict[str, Any],
     title: str,
     test_data: AttributeImages,
+    *,
+    predictions: Pairs,
 ) -> None:
     if "image" in model.config:
         map_centres(model)  # now, so that they are saved with the model
@@ -98,6 +103,7 @@ def _write_results(
         groups=model.groups,
         ablations=measure_ablations(model, _loader(test_data), model.groups),
         faces=explain_faces(model, test_data, _evenly_spaced(len(test_data), REPORTED_FACES)),
+        predictions=predictions,
     )
     shutil.rmtree(output / REPLACED, ignore_errors=True)
     print(f"test: {in_words(results['test'])}\n{_with_thresholds(results)}report: {output / 'report.html'}")
@@ -112,6 +118,16 @@ def _with_thresholds(results: dict[str, Any]) -> str:
         for name, score in (("accuracy", "mean_accuracy"), ("balanced", "mean_balanced_accuracy"), ("F1", "mean_f1"))
     )
     return f"test, from one half to thresholds: {', '.join(told)}\n"
+
+
+def _count_labels(data: AttributeImages) -> dict[str, dict[str, int]]:
+    """Count the labels of each attribute, and the positives of the binary ones."""
+    counts = {}
+    for name, kind, targets in zip(data.attributes, data.kinds, data.targets.unbind(1), strict=True):
+        counts[name] = {"labels": int((~targets.isnan()).sum())}
+        if isinstance(kind, str):
+            counts[name]["positives"] = int((targets >= 0.5).sum())
+    return counts
 
 
 @torch.no_grad()
@@ -142,6 +158,7 @@ def explain_faces(model: FARAMTN, data: AttributeImages, indices: list[int]) -> 
                 targets=targets,
                 maps=maps,
                 centres=map_centres(model, image.shape[-2:]),
+                name=data.files[index],
             )
         )
     return faces

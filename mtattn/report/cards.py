@@ -12,8 +12,9 @@ from torch import Tensor
 
 from mtattn._extras import needed_by
 from mtattn.groups import AttributeGroups
-from mtattn.report.faces import FaceExample, as_pixels, is_mistake, map_limit, overlay, verdict
-from mtattn.report.numbers import MINUS, gain
+from mtattn.report.faces import FaceExample, as_pixels, map_limit, overlay
+from mtattn.report.kinds import verdict_of
+from mtattn.report.numbers import MINUS, gain, number
 from mtattn.report.tables import breakable
 
 with needed_by("mtattn.report", extra="recipes"):
@@ -24,9 +25,13 @@ _MOST_MAPS = 8
 
 def face_cards(faces: Sequence[FaceExample], metrics: Mapping[str, Any], groups: AttributeGroups) -> str:
     """Show each face with the maps of one attribute a group, at most eight, and the scale that they share."""
-    indices = [groups.attributes.index(name) for name in telling_attributes(metrics, groups)]
-    limit = map_limit(faces, indices)
-    rows = [_face(number, face, indices, limit, groups) for number, face in enumerate(faces, start=1)]
+    names = telling_attributes(metrics, groups)
+    shown = [[verdict_of(face, groups, name) for name in names] for face in faces]
+    limit = map_limit(faces, sorted({column for row in shown for _, _, column in row}))
+    rows = [
+        _face(face.name or f"image {number}", face, dict(zip(names, row, strict=True)), limit)
+        for number, (face, row) in enumerate(zip(faces, shown, strict=True), start=1)
+    ]
     scale = (
         f'<p class="scale"><span>against: {MINUS}{limit:.1f}</span><span class="ramp" aria-hidden="true"></span>'
         f"<span>+{limit:.1f}: for, in logits</span></p>"
@@ -38,20 +43,20 @@ def telling_attributes(metrics: Mapping[str, Any], groups: AttributeGroups) -> l
     """Choose from each group the attribute that gains most over its baseline, the largest gain first."""
 
     def key(name: str) -> float:
-        gained = gain(metrics["attributes"][name])
+        row = metrics["attributes"][name]
+        gained = number(row["skill"]) if "skill" in row else gain(row)
         return -math.inf if math.isnan(gained) else gained
 
     return sorted((max(members, key=key) for members in groups.values()), key=key, reverse=True)[:_MOST_MAPS]
 
 
-def _face(number: int, face: FaceExample, indices: Sequence[int], limit: float, groups: AttributeGroups) -> str:
-    pictures = [_picture(as_pixels(face.image), f"Test face {number}", f"<b>face {number}</b>")]
-    for index in indices:
-        name, words = groups.attributes[index], verdict(face, index)
-        mistake = ' <span class="worse">✗ wrong</span>' if is_mistake(face, index) else ""
+def _face(title: str, face: FaceExample, verdicts: Mapping[str, tuple[str, bool, int]], limit: float) -> str:
+    pictures = [_picture(as_pixels(face.image), f"Test image {title}", f"<b>{breakable(title)}</b>")]
+    for name, (words, is_wrong, column) in verdicts.items():
+        mistake = ' <span class="worse">✗ wrong</span>' if is_wrong else ""
         caption = f"<b>{breakable(name)}</b><br>{escape(words)}{mistake}"
-        alt = f"Test face {number} with the evidence for {name}: {words}"
-        pictures.append(_picture(overlay(face, index, limit), alt, caption))
+        alt = f"Test image {title} with the evidence for {name}: {words}"
+        pictures.append(_picture(overlay(face, column, limit), alt, caption))
     return f'<div class="faces">{"".join(pictures)}</div>'
 
 

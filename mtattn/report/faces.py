@@ -34,6 +34,7 @@ class FaceExample:
         maps: Signed evidence in logit units that averages to the logits, as ``FARAMTN.attribute_maps`` returns it.
         centres: Where the cells of the maps look, as :func:`mtattn.models.map_centres` returns it; None means the
             middles of equal rectangles.
+        name: What to call it, such as its file.
 
     Example:
         >>> truth = torch.tensor([1.0])
@@ -48,6 +49,7 @@ class FaceExample:
     targets: Float[Tensor, " attribute"]
     maps: Float[Tensor, "attribute _height _width"]
     centres: Centres | None = None
+    name: str = ""
 
 
 def plot_attribute_maps(faces: Sequence[FaceExample], groups: AttributeGroups, attributes: Sequence[str]) -> Figure:
@@ -101,12 +103,6 @@ def verdict(face: FaceExample, index: int) -> str:
     return f"{100 * float(face.probabilities[index]):.0f} %, {truth}"
 
 
-def is_mistake(face: FaceExample, index: int) -> bool:
-    """Tell whether the prediction contradicts a label."""
-    labelled = not bool(face.targets[index].isnan())
-    return labelled and bool((face.probabilities[index] > 0.5) != (face.targets[index] >= 0.5))
-
-
 def map_limit(faces: Sequence[FaceExample], indices: Sequence[int]) -> float:
     """Find the scale that all pictures share: 99 % of the values drawn lie within plus and minus this many logits."""
     values = torch.cat([face.maps[list(indices)].detach().float().flatten().abs().cpu() for face in faces])
@@ -115,6 +111,8 @@ def map_limit(faces: Sequence[FaceExample], indices: Sequence[int]) -> float:
 
 def as_pixels(image: Float[Tensor, "color height width"]) -> Float[Tensor, "_height _width 3"]:
     """Bring a picture to one size, three colours and matplotlib's order of axes."""
+    if image.shape[0] not in (1, 3):
+        raise ValueError(f"FaceExample: a picture has 1 or 3 colours, got {image.shape[0]}; give it as it is seen.")
     image = image.detach().float().cpu()
     scale = LONG_SIDE / max(image.shape[1:])
     size = [max(1, round(side * scale)) for side in image.shape[1:]]

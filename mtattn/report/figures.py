@@ -48,7 +48,7 @@ def plot_attribute_bars(metrics: Mapping[str, Any], groups: AttributeGroups) -> 
     for axes, title in ((plain, "accuracy, %"), (balanced, "balanced accuracy, %")):
         axes.set(xlim=(0, 124), xticks=range(0, 101, 20), ylim=(len(rows) - 0.4, -0.8))
         axes.set_title(title, fontsize=9.5, color=INK)
-        _dress(axes, grid="x")
+        dress(axes, grid="x")
     plain.set_yticks(range(len(rows)), [shorten(name) for name, _ in rows], parse_math=False)
     for label, (_, scores) in zip(plain.get_yticklabels(), rows, strict=True):
         label.set_fontweight("bold" if scores is None else "normal")
@@ -132,7 +132,7 @@ def plot_links(links: Sequence[Link], groups: AttributeGroups) -> Figure:
     axes.set_xticks(places, names, rotation=40, ha="left", rotation_mode="anchor", parse_math=False)
     axes.set_yticks(places, names, parse_math=False)
     axes.xaxis.tick_top()
-    _dress(axes, grid=None)
+    dress(axes, grid=None)
     axes.tick_params(length=0)
     return figure
 
@@ -180,7 +180,7 @@ def _plot_groups(history: Sequence[Mapping[str, Any]], key: str) -> tuple[Figure
         lines += axes.plot(epochs, values, **style, linewidth=1.8, marker="o", markersize=3.2, zorder=2)
     axes.set_xlabel("epoch", fontsize=9, color=INK)
     axes.xaxis.set_major_locator(FixedLocator(epochs) if len(epochs) <= 12 else MaxNLocator(integer=True))
-    _dress(axes, grid="y")
+    dress(axes, grid="y")
     _name_lines(figure, lines, names, num_columns)
     return figure, axes
 
@@ -192,7 +192,8 @@ def _name_lines(figure: Figure, lines: list[Line2D], names: list[str], num_colum
         text.set_text(shorten(name, 26))  # here, because a label that starts with an underscore would be left out
 
 
-def _dress(axes: Axes, *, grid: Literal["x", "y"] | None) -> None:
+def dress(axes: Axes, *, grid: Literal["x", "y"] | None) -> None:
+    """Give axes the look that all figures have."""
     axes.tick_params(colors=INK, labelsize=8.5)
     for spine in axes.spines.values():
         spine.set_visible(False)

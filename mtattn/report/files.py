@@ -11,6 +11,7 @@ from typing import Any
 
 from mtattn._files import write_whole
 from mtattn.groups import AttributeGroups
+from mtattn.report.kinds import is_mixed
 from mtattn.report.numbers import Scores, number
 
 SCORES = ("accuracy", "balanced_accuracy", "f1", "average_precision", "majority_accuracy")
@@ -51,11 +52,19 @@ def _without_nan(value: Any) -> Any:
 
 
 def _as_csv(attributes: Mapping[str, Scores], groups: AttributeGroups) -> str:
+    mixed = is_mixed(groups)
+    scores = list(dict.fromkeys(score for row in attributes.values() for score in row)) if mixed else list(SCORES)
     lines = StringIO()
     writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["group", "attribute", *SCORES])
-    for group, members in groups.items():
-        for attribute in members:
-            scores = [number(attributes[attribute][score]) for score in SCORES]
-            writer.writerow([group, attribute, *("" if math.isnan(score) else score for score in scores)])
+    writer.writerow(["group", "attribute", *(["kind"] * mixed), *scores])
+    for attribute, kind, place in zip(groups.attributes, groups.kinds, groups.group_of, strict=True):
+        values = [number(attributes[attribute].get(score)) for score in scores]
+        names = [_no_formula(name) for name in (list(groups)[place], attribute)]
+        kinds = ["binary" if isinstance(kind, str) else type(kind).__name__.lower()] * mixed
+        writer.writerow([*names, *kinds, *("" if math.isnan(value) else value for value in values)])
     return lines.getvalue()
+
+
+def _no_formula(name: str) -> str:
+    """Put a quotation mark before what a spreadsheet would compute."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name

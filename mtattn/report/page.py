@@ -9,17 +9,19 @@ from typing import Any, SupportsFloat
 
 from mtattn._files import write_whole
 from mtattn.ablation import Ablations
-from mtattn.groups import AttributeGroups
+from mtattn.groups import AttributeGroups, Number
 from mtattn.report import tables
 from mtattn.report.ablation import ablation_sentences, shown_links
 from mtattn.report.cards import face_cards
 from mtattn.report.faces import FaceExample
 from mtattn.report.figures import plot_attribute_bars, plot_links, plot_loss_left, plot_weights
+from mtattn.report.kinds import Pairs, is_mixed, plot_confusion, plot_numbers, plot_skill_bars
 from mtattn.report.numbers import percent
 from mtattn.report.sentences import headline
 from mtattn.report.svg import inline_svg
 
 _CARDS = {
+    "mean_skill": "mean skill",
     "mean_accuracy": "mean accuracy",
     "majority_accuracy": "majority baseline",
     "mean_balanced_accuracy": "balanced accuracy",
@@ -30,9 +32,18 @@ _READ_ALL = "All scores are means over the attributes, measured on the test spli
 _READ_BARS = (
     "Grey reaches to the baseline. Blue is what the model gains over it, orange what it loses to it, the number in "
     "brackets the difference in percentage points. On the left the baseline answers every image with the class that is "
-    "more frequent in the training split. Plain accuracy rewards ignoring rare attributes: where 2 % of the faces are "
+    "more frequent in the training split. Plain accuracy rewards ignoring rare attributes: where 2 % of the people are "
     "bald, “never bald” is right for 98 % of them. Balanced accuracy, on the right, averages the shares of positives "
     "and of negatives that are recognised, so that answer gets 50 %."
+)
+_READ_SKILL = (
+    "Skill is one scale for attributes of every kind: 0 % is the best answer without a look at the image, 100 % is no "
+    "error at all, and below 0 the model is worse than that answer. For yes-or-no attributes and classes it follows "
+    "from the balanced accuracy, for levels and numbers from the mean absolute error beside that of the median."
+)
+_READ_PAIRS = (
+    "For classes and levels a row holds the images that are truly of one, and shows in percent what was said of them: "
+    "the darker the diagonal the better. For numbers a point is an image: right predictions lie on the line."
 )
 _READ_TABLE = (
     "Average precision is the area under the precision-recall curve and asks only for the right order, not for the "
@@ -81,6 +92,7 @@ def write_report(
     groups: AttributeGroups,
     ablations: Ablations | None = None,
     faces: Sequence[FaceExample] = (),
+    predictions: Pairs | None = None,
 ) -> None:
     """Write one HTML file that tells how a run went, for desktop and phone, light and dark, without network.
 
@@ -93,7 +105,9 @@ def write_report(
             ``"weights"`` by group, ``"valid"`` with ``"loss"`` and mean scores, ``"images_per_second"``, ``"seconds"``.
         groups: The attributes in the order of every attribute axis.
         ablations: What each part of the model does on the test images; None leaves the section out.
-        faces: A few test faces; none leaves the section out.
+        faces: A few test images; none leaves the section out.
+        predictions: What was said and what is true of each attribute that is not binary, as
+            :meth:`mtattn.metrics.AttributeMetrics.predictions` returns it; None leaves these figures out.
 
     Example:
         >>> import tempfile
@@ -111,6 +125,7 @@ def write_report(
         _section("Attributes", _bars(test, groups), tables.attribute_table(test, groups), _note(_READ_TABLE)),
         _section("Groups and splits", tables.group_table(test, groups), tables.split_table(metrics)),
         _thresholds(metrics["decisions"], test) if metrics.get("decisions") else "",
+        _predictions(predictions, groups) if predictions is not None and is_mixed(groups) else "",
         _training(history) if history else "",
         _ablations(ablations, groups) if ablations is not None else "",
         _section("Where the evidence lies", face_cards(faces, test, groups), _note(_READ_MAPS)) if faces else "",
@@ -120,8 +135,8 @@ def write_report(
     text = template.substitute(
         title=escape(title),
         headline="".join(f"<p>{escape(sentence)}</p>" for sentence in headline(test)),
-        cards="".join(_card(name, percent(test[key])) for key, name in _CARDS.items()),
         how_to_read=_note(_READ_ALL),
+        cards="".join(_card(name, percent(test[key])) for key, name in _CARDS.items() if key in test),
         sections="".join(sections),
     )
     write_whole(file, text)
@@ -144,6 +159,9 @@ def _figure(svg: str, note: str) -> str:
 
 
 def _bars(test: Mapping[str, Any], groups: AttributeGroups) -> str:
+    if is_mixed(groups):
+        label = "Skill of each attribute, 0 is its baseline; the tables below have the numbers"
+        return _figure(inline_svg(plot_skill_bars(test, groups), label), _READ_SKILL)
     label = "Accuracy and balanced accuracy of each attribute beside their baselines; the table below has the numbers"
     return _figure(inline_svg(plot_attribute_bars(test, groups), label), _READ_BARS)
 
@@ -152,6 +170,18 @@ def _thresholds(decisions: Mapping[str, Any], test: Mapping[str, Any]) -> str:
     table = tables.threshold_table(decisions, test)
     kept = "; ".join(f"{name}: {why}" for name, why in decisions["kept"].items())
     return _section("Thresholds", table, _note(_READ_THRESHOLDS + (f" Kept at one half: {kept}." if kept else "")))
+
+
+def _predictions(pairs: Pairs, groups: AttributeGroups) -> str:
+    figures = []
+    for name, kind in zip(groups.attributes, groups.kinds, strict=True):
+        if isinstance(kind, str) or not len(pairs[name][1]):
+            continue
+        said, truth = pairs[name]
+        drawn = plot_numbers(said, truth, kind) if isinstance(kind, Number) else plot_confusion(said, truth, kind)
+        label = f"What was predicted of {name} beside what is true; the table above has the scores"
+        figures.append(f'<figure><div class="scroll" tabindex="0">{inline_svg(drawn, label)}</div></figure>')
+    return _section("Predicted and true", f'<div class="pair">{"".join(figures)}</div>', _note(_READ_PAIRS))
 
 
 def _training(history: Sequence[Mapping[str, Any]]) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsFloat
 
 from mtattn.report.numbers import SPACE, Scores, gain, number, percent, points
 
@@ -12,6 +12,8 @@ Attributes = Mapping[str, Scores]
 def headline(metrics: Mapping[str, Any]) -> list[str]:
     """Tell what one split's scores say, plain text, the main thing first."""
     attributes: Attributes = metrics["attributes"]
+    if "mean_skill" in metrics:
+        return _of_every_kind(metrics["mean_skill"], attributes)
     labelled = {name: row for name, row in attributes.items() if not math.isnan(number(row["accuracy"]))}
     if not labelled:
         without = all(math.isnan(number(row["majority_accuracy"])) for row in attributes.values())
@@ -20,6 +22,29 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
     sentences = [_accuracy(metrics, len(labelled)), _beyond_accuracy(metrics)]
     sentences += [*_best_and_worst(labelled), _against_baseline(labelled)]
     return [sentence for sentence in [*sentences, _undefined(attributes)] if sentence]
+
+
+def _of_every_kind(mean_skill: SupportsFloat | None, attributes: Attributes) -> list[str]:
+    skills = {name: number(row["skill"]) for name, row in attributes.items() if not math.isnan(number(row["skill"]))}
+    if not skills:
+        return ["No skill can be told of any attribute: labels or predictions are missing."]
+    sentences = [
+        f"The mean skill on the test split over {_count(skills)} is {percent(mean_skill, 2)}: 0{SPACE}% is the best "
+        f"answer without a look at the image, 100{SPACE}% is no error at all."
+    ]
+    ranked = sorted(skills, key=lambda name: -skills[name])
+    if shown := min(3, len(ranked) // 2):
+        best, worst = ranked[:shown], ranked[: -shown - 1 : -1]
+        sentences.append(
+            f"Best: {_listed([f'{name} ({percent(skills[name])})' for name in best])}. "
+            f"Worst: {_listed([f'{name} ({percent(skills[name])})' for name in worst])}."
+        )
+    behind = [name for name in reversed(ranked) if not skills[name] > 0]
+    if behind:
+        sentences.append(f"No better than that answer: {_listed(behind)}.")
+    if undefined := [name for name in attributes if name not in skills]:
+        sentences.append(f"Without a skill, because labels or predictions are missing or alike: {_listed(undefined)}.")
+    return sentences
 
 
 def _accuracy(metrics: Mapping[str, Any], num_attributes: int) -> str:
@@ -73,15 +98,19 @@ def _against_baseline(attributes: Attributes) -> str:
 
 
 def _undefined(attributes: Attributes) -> str:
-    without = [name for name, row in attributes.items() if math.isnan(number(row["accuracy"]))]
+    spoilt = [name for name, row in attributes.items() if math.isnan(number(row["accuracy"]))]
+    without = [name for name in spoilt if math.isnan(number(attributes[name]["majority_accuracy"]))]
+    broken = [name for name in spoilt if name not in without]
     partly = [
         name
         for name, row in attributes.items()
-        if name not in without and any(math.isnan(number(score)) for score in row.values())
+        if name not in spoilt and any(math.isnan(number(score)) for score in row.values())
     ]
     parts = []
     if without:
         parts.append(f"Without labels in the test split, and so counted nowhere: {_listed(without)}.")
+    if broken:
+        parts.append(f"With predictions that are not numbers (NaN), and so counted nowhere: {_listed(broken)}.")
     if partly:
         parts.append(f"With all labels alike, so that the means skip some of their scores: {_listed(partly)}.")
     return " ".join(parts)

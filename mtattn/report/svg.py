@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Callable
 from html import escape
 from io import StringIO
 
@@ -35,9 +36,17 @@ def inline_svg(figure: Figure, label: str) -> str:
         f'style="max-width:{1.2 * width:.0f}px;min-width:{0.8 * width:.0f}px">'
     )
     svg = re.sub(r'<svg[^>]*viewBox="([^"]*)"[^>]*>', head, svg, count=1)
-    svg = svg.replace(INK, "currentColor").replace(GRID, "var(--grid)")
-    svg = re.sub(r"(font: [^;\"]*?px) [^;\"]*", r"\1 inherit", svg)
-    return _without_idle_ids(svg)
+    return _without_idle_ids(_in_tags(_as_the_page, svg))
+
+
+def _in_tags(change: Callable[[str], str], svg: str) -> str:
+    """Change what stands in tags; texts, which may be anybody's names, stay as they are."""
+    return re.sub(r"<[^>]*>", lambda tag: change(tag[0]), svg)
+
+
+def _as_the_page(tag: str) -> str:
+    tag = tag.replace(INK, "currentColor").replace(GRID, "var(--grid)")
+    return re.sub(r"(font: [^;\"]*?px) [^;\"]*", r"\1 inherit", tag)
 
 
 def _literal(text: str) -> str:
@@ -47,4 +56,8 @@ def _literal(text: str) -> str:
 def _without_idle_ids(svg: str) -> str:
     """Drop the ids that nothing refers to, because several figures on one page share them."""
     used = set(re.findall(r"#([\w.-]+)", svg))
-    return re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
+
+    def dropped(tag: str) -> str:
+        return re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", tag)
+
+    return _in_tags(dropped, svg)

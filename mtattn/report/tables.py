@@ -6,32 +6,142 @@ from html import escape
 from typing import Any, SupportsFloat
 
 from mtattn.ablation import Effect
-from mtattn.groups import AttributeGroups
+from mtattn.groups import Attribute, AttributeGroups
 from mtattn.report.numbers import MINUS, UNDEFINED, Scores, gain, number, percent, points
 
 Row = tuple[Sequence[str], Sequence[tuple[float, str]]]
 _SCORE_COLUMNS = ("accuracy", "majority baseline", "gain, points", "balanced accuracy", "F1", "average precision")
 
+_KEYS = {
+    "categorical": ("accuracy", "majority_accuracy", "gain", "balanced_accuracy", "macro_f1", "skill"),
+    "ordinal": (
+        "accuracy",
+        "majority_accuracy",
+        "gain",
+        "within_one",
+        "mean_absolute_error",
+        "median_error",
+        "skill",
+    ),
+    "number": ("mean_absolute_error", "median_error", "within", "r_squared", "skill"),
+}
+_OF_KIND = {
+    "binary": ("Scores of each attribute", _SCORE_COLUMNS),
+    "categorical": (
+        "Attributes that are one of several classes",
+        ("accuracy", "majority baseline", "gain, points", "balanced accuracy", "macro F1", "skill"),
+    ),
+    "ordinal": (
+        "Attributes with levels",
+        (
+            "accuracy",
+            "majority baseline",
+            "gain, points",
+            "within one level",
+            "mean error, levels",
+            "error of the median",
+            "skill",
+        ),
+    ),
+    "number": (
+        "Attributes that are numbers, errors in their unit",
+        ("mean error", "error of the median", "within the stated distance", "R squared", "skill"),
+    ),
+}
+
 
 def attribute_table(metrics: Mapping[str, Any], groups: AttributeGroups) -> str:
-    """Show all scores of each attribute."""
-    rows = metrics["attributes"]
-    entries = [((name, group), _scores(rows[name])) for group, members in groups.items() for name in members]
-    return _table("Scores of each attribute on the test split", ("attribute", "group"), _SCORE_COLUMNS, entries)
+    """Show all scores of each attribute, a table for each kind of them."""
+    rows, counts = metrics["attributes"], metrics.get("labels", {})
+    kinds = dict(zip(groups.attributes, map(_kind, groups.kinds), strict=True))
+    alone = all(size == 1 for size in groups.sizes)  # then a group tells no more than its attribute
+    tables = []
+    for kind, (title, columns) in _OF_KIND.items():
+        found = [(name, group) for group, members in groups.items() for name in members if kinds[name] == kind]
+        if not found:
+            continue
+        counted = [name for name in ("labels", "positives") if any(name in counts.get(row, {}) for row, _ in found)]
+        entries = [
+            (
+                (name,) if alone else (name, group),
+                [*_counts(counts.get(name, {}), counted), *_of_kind(kind, rows[name])],
+            )
+            for name, group in found
+        ]
+        heads = ("attribute",) if alone else ("attribute", "group")
+        tables.append(_table(f"{title} on the test split", heads, (*counted, *columns), entries))
+    return "".join(tables)
 
 
 def group_table(metrics: Mapping[str, Any], groups: AttributeGroups) -> str:
-    """Show the mean scores of each group."""
-    rows = metrics["groups"]
-    entries = [((name,), [(float(len(groups[name])), str(len(groups[name]))), *_scores(rows[name])]) for name in groups]
-    columns = ("attributes", *_SCORE_COLUMNS)
+    """Show the mean scores of each group; nothing where each holds one attribute."""
+    if all(size == 1 for size in groups.sizes):
+        return ""
+    rows, mixed = metrics["groups"], "mean_skill" in metrics
+    columns = ("attributes", *(("mean skill",) if mixed else _SCORE_COLUMNS))
+    entries = [
+        ((name,), [_whole(len(groups[name])), *([_share(rows[name], "skill")] if mixed else _scores(rows[name]))])
+        for name in groups
+    ]
     return _table("Mean scores of each group on the test split", ("group",), columns, entries)
 
 
 def split_table(metrics: Mapping[str, Any]) -> str:
-    """Show the mean scores of each split that was evaluated."""
-    entries = [((split,), _scores(_as_row(metrics[split]))) for split in ("test", "valid") if metrics.get(split)]
-    return _table("Mean scores of each split", ("split",), _SCORE_COLUMNS, entries)
+    """Show the mean scores of each split that was evaluated, and the intervals of those of the test split."""
+    splits = [split for split in ("test", "valid") if metrics.get(split)]
+    if "mean_skill" in metrics["test"]:
+        keys = [key for key in metrics["test"] if key.startswith("mean_")]
+        entries: list[Row] = [((split,), [_share(metrics[split], key) for key in keys]) for split in splits]
+        table = _table("Mean scores of each split", ("split",), [_named(key) for key in keys], entries)
+    else:
+        entries = [((split,), _scores(_as_row(metrics[split]))) for split in splits]
+        table = _table("Mean scores of each split", ("split",), _SCORE_COLUMNS, entries)
+    return table + _interval_table(metrics["test"].get("intervals", {}))
+
+
+def _interval_table(intervals: Mapping[str, Any]) -> str:
+    entries = [((_named(key),), [_ends(key, ends[0]), _ends(key, ends[1])]) for key, ends in intervals.items()]
+    title = "95 % intervals of the mean scores on the test split, had its images been others"
+    return _table(title, ("score",), ("from", "to"), entries) if entries else ""
+
+
+def _ends(key: str, value: SupportsFloat | None) -> tuple[float, str]:
+    return number(value), points(number(value), 2) if key == "gain" else percent(value, 2)
+
+
+def _named(key: str) -> str:
+    return "gain, points" if key == "gain" else key.removeprefix("mean_").replace("_", " ").replace("f1", "F1")
+
+
+def _kind(kind: Attribute) -> str:
+    return "binary" if isinstance(kind, str) else type(kind).__name__.lower()
+
+
+def _of_kind(kind: str, row: Scores) -> list[tuple[float, str]]:
+    if kind == "binary":
+        return _scores(row)
+    cells = []
+    for key in _KEYS[kind]:
+        if key == "gain":
+            cells.append((gain(row), points(gain(row))))
+        elif key in {"mean_absolute_error", "median_error"}:
+            cells.append(_figure(row[key], ".2f"))
+        else:
+            cells.append(_share(row, key))
+    return cells
+
+
+def _counts(counts: Mapping[str, int], names: Sequence[str]) -> list[tuple[float, str]]:
+    return [_whole(counts[name]) if name in counts else (math.nan, UNDEFINED) for name in names]
+
+
+def _whole(count: int) -> tuple[float, str]:
+    return float(count), f"{count:,}"
+
+
+def _share(row: Mapping[str, Any], key: str) -> tuple[float, str]:
+    value = number(row.get(key))
+    return value, percent(value)
 
 
 def epoch_table(history: Sequence[Mapping[str, Any]]) -> str:
