@@ -389,6 +389,8 @@ def mixed():
         "stage": {"labels": 60},
     }
     test = {**metrics.compute(), "labels": counts, "intervals": metrics.intervals(num_resamples=20)}
+    for name in ("years", "Smiling"):  # those that the page then shows of their groups
+        test["attributes"][name]["skill"] = 0.9
     run["metrics"] = {"test": test, "valid": test}
     return {**run, "groups": MIXED, "faces": [face], "predictions": metrics.predictions()}
 
