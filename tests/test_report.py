@@ -409,7 +409,7 @@ class TestEveryKind:
         assert re.search(r"years-?[\d.]+ years, truth: 41\.0 years", shown)
         assert re.search(r"Smiling\d+ %, truth: yes", shown)
         assert "a_b/1.jpg" in shown
-        assert not re.search("(yes|no) .{0,9}years", shown)
+        assert not re.search(r"years\d+ %", shown)
 
     def test_each_table_shows_the_scores_of_its_kind(self, mixed, tmp_path):
         shown = " ".join(re.sub("<[^>]*>", " ", written(tmp_path, mixed)).split()).replace("\xa0", " ")
