@@ -119,7 +119,7 @@ def baselines_from(owner: str, groups: AttributeGroups, given: Any) -> Baselines
     return Baselines.from_rates(groups, rates.tolist())
 
 
-def checked_within(owner: str, groups: AttributeGroups, within: Mapping[str, float] | None) -> dict[str, float]:
+def checked_within(owner: str, groups: AttributeGroups, within: Mapping[str, float | int] | None) -> dict[str, float]:
     """Return which error of each number is small.
 
     Raises:
@@ -130,7 +130,7 @@ def checked_within(owner: str, groups: AttributeGroups, within: Mapping[str, flo
     for name, distance in (within or {}).items():
         if not distance > 0:
             raise ValueError(f"{owner}: within is above 0, got {distance} for {name!r}.")
-    return dict(within or {})
+    return {name: float(distance) for name, distance in (within or {}).items()}
 
 
 def choices_of(kind: Attribute) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ class AttributeMetrics(Metric):
         groups: AttributeGroups,
         train_rates: Baselines | Mapping[str, float] | Float[Tensor, " attribute"] | Sequence[float],
         *,
-        within: Mapping[str, float] | None = None,
+        within: Mapping[str, float | int] | None = None,
     ) -> None:
         super().__init__()
         check_groups("AttributeMetrics", groups)

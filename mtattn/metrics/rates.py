@@ -1,7 +1,7 @@
 """train_rates: how frequent binary attributes are."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, overload
+from typing import Any, Protocol, overload, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from mtattn._baselines import targets_by_name
 
 
+@runtime_checkable
 class Labelled(Protocol):
     """A data set that knows the names of its columns and all its targets."""
 
