@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,14 @@ def test_what_it_leaves_predicts_pictures(place, capsys):
     assert re.search(r"^    Red +\d+\.\d%", capsys.readouterr().out, re.MULTILINE)
 
 
+def test_a_run_that_was_stopped_has_the_best_model_until_then(place, tmp_path, capsys):
+    shutil.copytree(place / "run/checkpoints", tmp_path / "stopped/checkpoints")
+    run("predict", place / "run", place / "photos/00.png")
+    finished = capsys.readouterr().out
+    run("predict", tmp_path / "stopped", place / "photos/00.png")
+    assert capsys.readouterr().out == finished
+
+
 def test_a_folder_that_holds_a_run_is_left_alone_and_a_run_resumes(place, capsys):
     arguments = ["train", place / "labels.csv", "--images", place / "photos", "--output", place / "run", *SMALL]
     assert "already holds a run; go on with --resume" in refused(*arguments)
@@ -117,6 +126,16 @@ def test_thresholds_are_chosen_on_validation_saved_with_the_model_and_told(tmp_p
     assert metrics["decisions"]["thresholds"] == decisions["thresholds"]
     assert 0 <= metrics["decisions"]["test"]["mean_f1"] <= 1
     assert "thresholds for f1" in (tmp_path / "run/report.html").read_text()
+
+
+def test_attributes_that_the_report_cannot_show_are_refused_before_the_training(tmp_path):
+    table = write_table(tmp_path, hair=["red", "black"] * 20)
+    arguments = ["train", table, "--images", tmp_path / "photos", "--output", tmp_path / "run", *SMALL]
+    assert "reports on attributes that say yes or no, got hair; name the others with --attributes" in refused(
+        *arguments
+    )
+    assert not (tmp_path / "run").exists()
+    run(*arguments, "--attributes", "Red", "Odd")
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,9 @@ class Saved:
     remembered: dict[str, Any]
 
 
+BEST_FILE = "best.safetensors"  # of a checkpoint that mtattn.training wrote
+
+
 def find(place: "str | PathLike[str]", download: Mapping[str, Any]) -> Saved:
     """Look at a saved model in a local folder, or fetch one from the hub.
 
@@ -59,6 +62,8 @@ def find(place: "str | PathLike[str]", download: Mapping[str, Any]) -> Saved:
     folder = Path(place).expanduser().absolute()
     if folder.is_dir():
         files = {name: folder / name for name in (CONFIG_FILE, WEIGHTS_FILE)}
+        if not files[WEIGHTS_FILE].is_file() and (folder / BEST_FILE).is_file():  # a checkpoint of a run
+            files[WEIGHTS_FILE] = folder / BEST_FILE
         for name, file in files.items():
             if not file.is_file():
                 raise FileNotFoundError(f"FARAMTN.from_pretrained: no {name} in {folder}.")

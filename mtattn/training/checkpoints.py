@@ -20,7 +20,7 @@ with needed_by("mtattn.training", extra="recipes"):
     from accelerate.utils import broadcast_object_list
     from safetensors.torch import save_model
 
-BEST_FILE = "best.safetensors"
+BEST_FILE, CONFIG_FILE = "best.safetensors", "config.json"
 HISTORY_FILE = "history.json"
 MANIFEST_FILE = "files.json"
 KEPT = 2  # the last, and the one before it should the last be damaged
@@ -87,10 +87,15 @@ def _finish(
     partial: Path, checkpoints: Path, history: list[dict[str, Any]], best: nn.Module | None, begun: Settings
 ) -> None:
     if best is None:
-        # a copy, not a link: what damages the one must not damage the other
-        shutil.copyfile(checkpoint_of(checkpoints, len(history) - 1) / BEST_FILE, partial / BEST_FILE)
+        # copies, not links: what damages the one must not damage the other
+        before = checkpoint_of(checkpoints, len(history) - 1)
+        shutil.copyfile(before / BEST_FILE, partial / BEST_FILE)
+        if (before / CONFIG_FILE).is_file():
+            shutil.copyfile(before / CONFIG_FILE, partial / CONFIG_FILE)
     else:
         save_model(best, str(partial / BEST_FILE))
+        if isinstance(config := getattr(best, "config", None), dict):  # with it, a stopped run has a model too
+            (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (partial / HISTORY_FILE).write_text(json.dumps(history, indent=2), encoding="utf-8")
     files = {file.name: _digest(file) for file in sorted(partial.iterdir())}
     (partial / MANIFEST_FILE).write_text(json.dumps({"begun": begun, "files": files}, indent=2), encoding="utf-8")
