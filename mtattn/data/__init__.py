@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mtattn.data.dataset import AttributeImages, skip_unreadable
     from mtattn.data.fairface import FAIRFACE_GROUPS, FAIRFACE_GROUPS_YEARS, FairFace
     from mtattn.data.images import UnreadableImage, find_images, read_image
+    from mtattn.data.joint import JointDataset
     from mtattn.data.lfw_pairs import LFWPairs
     from mtattn.data.lfwa import LFWA
     from mtattn.data.own import read_csv_labels
@@ -44,6 +45,7 @@ __all__ = [
     "AttributeRows",
     "CelebA",
     "FairFace",
+    "JointDataset",
     "LFWPairs",
     "SyntheticFaces",
     "TableImages",
@@ -67,6 +69,7 @@ _MODULE_OF = {
     "LFWA": "lfwa",
     "PETA": "peta",
     "PETA_GROUPS": "peta",
+    "JointDataset": "joint",
     "LFWPairs": "lfw_pairs",
     "SyntheticFaces": "synthetic",
     "TableImages": "table",
