@@ -42,6 +42,7 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
         attributes: The names of the target columns.
         kinds: The same as they were given: a name where it is binary.
         skipped: The paths of the images left out because they are missing or cannot be read.
+        caution: What everybody must know who reads scores on these data; a report shows it.
 
     Raises:
         ValueError: Labels, names and attributes disagree, a label is something else or says two things, or an
@@ -59,6 +60,8 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
         >>> target
         tensor([1., 0., nan])
     """
+
+    caution = ""
 
     def __init__(
         self,

@@ -76,6 +76,11 @@ class FairFace(AttributeImages):
         Karkkainen and Joo, "FairFace", WACV 2021; CC BY 4.0.
     """
 
+    caution = (
+        "FairFace's age, gender and race are what annotators saw in a picture, not facts about a person. Do not decide "
+        "anything about people with them."
+    )
+
     def __init__(
         self,
         root: str | Path,

@@ -115,6 +115,12 @@ class PETA(AttributeImages):
         Deng, Luo, Loy and Tang, "Pedestrian attribute recognition at far distance", ACM MM 2014; research only.
     """
 
+    caution = (
+        "PETA's labels are what annotators saw in a picture, not facts about a person. Its official splits leak: in "
+        "the first 57.7 % of the test images show a person who is in another part too, with the same labels, so scores "
+        "on it flatter; those of the split by person do not. For research only."
+    )
+
     def __init__(
         self,
         root: str | Path,

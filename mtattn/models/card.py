@@ -54,11 +54,17 @@ _NOISE = {
     "who do not look like everybody.",
     "LFWA": "LFWA's labels are noisy: a model that was trained on CelebA alone agrees with only 72 to 74 % of them. "
     "Its pictures are press photographs.",
+    "FairFace": "FairFace's age, gender and race are what annotators saw in a picture, not facts about a person. "
+    "Pairs of equal pictures in it disagree about them.",
+    "PETA": "PETA's labels are what annotators saw in a picture, not facts about a person, and all images of a person "
+    "have the same. Its official splits leak: most test images show a person who was seen in training.",
     "drawn faces": "This model has seen drawings only, never a photograph.",
 }
 _LICENCE = {
     "CelebA": "CelebA is for non-commercial research only, and so is this model. The code of mtattn is MIT.",
     "LFWA": "LFWA is for non-commercial research only, and so is this model. The code of mtattn is MIT.",
+    "FairFace": "FairFace is CC BY 4.0; credit Karkkainen and Joo, WACV 2021. The code of mtattn is MIT.",
+    "PETA": "PETA is for non-commercial research only, and so is this model. The code of mtattn is MIT.",
     "drawn faces": "MIT. The faces are drawn from avataaars by Pablo Stanley, free for personal and commercial use.",
 }
 

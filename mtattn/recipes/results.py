@@ -104,6 +104,7 @@ def _write_results(
         ablations=measure_ablations(model, _loader(test_data), model.groups),
         faces=explain_faces(model, test_data, _evenly_spaced(len(test_data), REPORTED_FACES)),
         predictions=predictions,
+        caution=test_data.caution,
     )
     shutil.rmtree(output / REPLACED, ignore_errors=True)
     print(f"test: {in_words(results['test'])}\n{_with_thresholds(results)}report: {output / 'report.html'}")

@@ -93,6 +93,7 @@ def write_report(
     ablations: Ablations | None = None,
     faces: Sequence[FaceExample] = (),
     predictions: Pairs | None = None,
+    caution: str = "",
 ) -> None:
     """Write one HTML file that tells how a run went, for desktop and phone, light and dark, without network.
 
@@ -108,6 +109,7 @@ def write_report(
         faces: A few test images; none leaves the section out.
         predictions: What was said and what is true of each attribute that is not binary, as
             :meth:`mtattn.metrics.AttributeMetrics.predictions` returns it; None leaves these figures out.
+        caution: What everybody must know who reads scores on these data.
 
     Example:
         >>> import tempfile
@@ -134,7 +136,7 @@ def write_report(
     template = Template(files("mtattn.report").joinpath("template.html").read_text(encoding="utf-8"))
     text = template.substitute(
         title=escape(title),
-        headline="".join(f"<p>{escape(sentence)}</p>" for sentence in headline(test)),
+        headline="".join(f"<p>{escape(sentence)}</p>" for sentence in [*headline(test), caution] if sentence),
         how_to_read=_note(_READ_ALL),
         cards="".join(_card(name, percent(test[key])) for key, name in _CARDS.items() if key in test),
         sections="".join(sections),
