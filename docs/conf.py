@@ -49,7 +49,7 @@ nitpick_ignore_regex = [
         r"(torch|numpy|np|nn|PIL|jaxtyping|accelerate|matplotlib|torchmetrics|torchvision|safetensors)\b.*",
     ),
     ("py:.*", r"(Tensor|Module|Parameter|Optimizer|Dataset|Figure|Path|PathLike|Any|ndarray|Compose)"),
-    ("py:.*", r"(.*\.AttributeImagesT|.*\.pretrained\.Model|'task')"),
+    ("py:.*", r"(.*\.AttributeImagesT|.*\.pretrained\.Model|'(task|attribute)')"),
     ("py:.*", r"(collections|pathlib|os|typing|argparse|huggingface_hub)\..*"),
 ]
 

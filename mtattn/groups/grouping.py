@@ -85,7 +85,7 @@ class AttributeGroups(Mapping[str, tuple[str, ...]]):
 
     @cached_property
     def kinds(self) -> tuple[Attribute, ...]:
-        """All attributes as they were given: a name where it is binary, else its :class:`Categorical` and so on."""
+        """All attributes as they were given, a name where it is binary, else a :class:`Categorical` and so on."""
         return tuple(attribute for attributes in self._groups.values() for attribute in attributes)
 
     @cached_property
@@ -179,7 +179,7 @@ class AttributeGroups(Mapping[str, tuple[str, ...]]):
         """Say what outputs mean, attribute by attribute.
 
         Returns:
-            By name, with one entry an image: the probability of a binary attribute, the likeliest class, the level, or
+            One entry an image, by name. It is the probability of a binary attribute, the likeliest class, the level, or
             the number in its unit. Probabilities and numbers are in a tensor, names in a list.
 
         Raises:
@@ -196,7 +196,7 @@ class AttributeGroups(Mapping[str, tuple[str, ...]]):
         """Compute the probabilities that outputs stand for; a number has none.
 
         Returns:
-            By name, with one entry an image: the probability of a binary attribute, or one a class or level.
+            One entry an image, by name. It is the probability of a binary attribute, or one a class or level.
 
         Raises:
             ValueError: As :meth:`decode`.
