@@ -36,7 +36,8 @@ class AttributeLosses(Constants, Float32State):
 
     Args:
         groups: The attributes of each group.
-        pos_weight: What a positive label of a binary attribute weighs against a negative one; see :class:`~mtattn.DWSLoss`.
+        pos_weight: What a positive label of a binary attribute weighs against a negative one; see
+            :class:`~mtattn.DWSLoss`.
         class_weight: What labels of the classes of categorical attributes weigh; see :class:`~mtattn.DWSLoss`.
         device: Device of the state.
 

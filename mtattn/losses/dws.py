@@ -109,9 +109,9 @@ class DWSLoss(AttributeLosses):
         Args:
             outputs: Any real numbers.
             targets: As :meth:`~mtattn.losses.AttributeLosses.attribute_sums` takes them.
-            counts: The :meth:`~mtattn.losses.AttributeLosses.label_counts` of the whole step, where this batch is a part of it: the
-                other parts are on other ranks, or accumulated. Only ordinal attributes need it, whose loss is the mean
-                over as many thresholds as their labels ask. None takes the batch for the whole step.
+            counts: What :meth:`~mtattn.losses.AttributeLosses.label_counts` gives for the whole step, where this batch
+                is a part of it and the others are on other ranks, or accumulated. Only ordinal attributes need it,
+                whose loss is the mean over as many thresholds as their labels ask. None takes the batch for the step.
         """
         return self.weighting.weighted_mean(*self._group_sums(outputs, targets, counts))
 
