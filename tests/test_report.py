@@ -449,6 +449,7 @@ class TestEveryKind:
         figure = plot_confusion(torch.tensor([0.0, 1, 1, 2]), torch.tensor([0.0, 0, 1, 1]), stage)
         assert [text.get_text() for text in figure.axes[0].texts] == ["50", "50", "0", "0", "50", "50"]
         assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["child (2)", "young (2)", "old (0)"]
+        assert not any(label.get_parse_math() for label in figure.axes[0].get_yticklabels())
 
     @pytest.mark.parametrize(
         ("target", "words", "is_wrong"),

@@ -96,7 +96,8 @@ def plot_confusion(
     places = [index + 0.5 for index in range(size)]
     axes.set(xlim=(0, size), ylim=(size, 0))
     axes.set_xticks(places, names, rotation=40, ha="right", rotation_mode="anchor", parse_math=False)
-    axes.set_yticks(places, [f"{name} ({count})" for name, count in zip(names, counts.sum(1).tolist(), strict=True)])
+    labels = [f"{name} ({count})" for name, count in zip(names, counts.sum(1).tolist(), strict=True)]
+    axes.set_yticks(places, labels, parse_math=False)
     axes.set_xlabel("said", fontsize=9, color=INK)
     axes.set_ylabel("true (images)", fontsize=9, color=INK)
     axes.set_title(f"{shorten(kind.name)}, % of each row", fontsize=9.5, color=INK, parse_math=False)
