@@ -16,6 +16,15 @@ from trained import STEPS as TRAINED_STEPS
 from words import marked, percent
 
 
+def around() -> Iterable[str]:
+    """Write all that was measured of what surrounds the heads."""
+    if lines := [*crops(), *ladder(), *trained()]:
+        yield "## Everything around the heads"
+        yield ""
+        yield texts.AROUND
+        yield from lines
+
+
 def ladder(results: Results | None = None) -> Iterable[str]:
     """Write what each step bought, as far as the ladder was climbed."""
     results = Results.read(RESULTS) if results is None else results
@@ -23,7 +32,7 @@ def ladder(results: Results | None = None) -> Iterable[str]:
     if not steps:
         return
     names = {step.name: [step.row(head).name for head in HEADS] for step in steps}
-    yield "## Everything around the heads"
+    yield "### Step by step"
     yield ""
     seeds = sorted({len(results.runs[row]) for pair in names.values() for row in pair})
     told = {"seeds": " or ".join(map(str, seeds)), "rates": ", ".join(f"{rate:g}" for rate in LEARNING_RATES)}
@@ -79,12 +88,13 @@ def crops(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[str]:
     yield "| pictures | share kept | one linear layer | FARAMTN | seeds |"
     yield "| --- | ---: | ---: | ---: | ---: |"
     for data, shares in CROPS.items():
-        for share in sorted(shares, reverse=True):
-            found = [[run for run in runs if run["row"] == row_name(data, share, head)] for head in HEADS]
-            if all(found):
-                cells = [" / ".join(percent(fmean(r[score] for r in own)) for score in SCORES) for own in found]
-                seeds = min(map(len, found))
-                yield f"| {SETS[data]} | {share:g} | {' | '.join(cells)} | {seeds} |"
+        rows = {share: [row_name(data, share, head) for head in HEADS] for share in sorted(shares, reverse=True)}
+        by_row = {row: {run["seed"] for run in runs if run["row"] == row} for both in rows.values() for row in both}
+        seeds = set.intersection(*by_row.values())  # those that all shares have
+        for share, both in rows.items() if seeds else ():
+            found = [[run for run in runs if run["row"] == row and run["seed"] in seeds] for row in both]
+            cells = [" / ".join(percent(fmean(r[score] for r in own)) for score in SCORES) for own in found]
+            yield f"| {SETS[data]} | {share:g} | {' | '.join(cells)} | {len(seeds)} |"
     yield ""
 
 

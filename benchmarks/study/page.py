@@ -11,7 +11,7 @@ from typing import Any
 import texts
 from compare import Difference, holm, paired
 from figures import draw_differences, draw_tasks
-from ladder_page import crops, ladder, trained
+from ladder_page import around
 from results import SCORES, SETS, STEPS, Results
 from rows import (
     BY_NAME,
@@ -76,9 +76,7 @@ def page(results: Mapping[str, Results]) -> str:
         *other_sets(results),
         *shorter(results[TUNED.results], TUNED, "Fine-tuned whole", texts.FINE_TUNED),
         *shorter(results[FROM_SCRATCH.results], FROM_SCRATCH, "From scratch", texts.FROM_SCRATCH),
-        *ladder(),
-        *trained(),
-        *crops(),
+        *around(),
         *tasks(Results.read(HERE / "results" / "tasks.jsonl")),
         *costs(),
         *literature(results),

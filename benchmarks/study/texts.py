@@ -57,14 +57,17 @@ same heads on its 2 x 2 map. LFWA at {plan.size} pixels, {plan.epochs} epochs, {
 part. The trunk computes in bfloat16, the heads in float32. Parameters are those of the head; most of FARAMTN's are
 the gates, which grow with the 2,048 channels of this trunk.
 """
-LADDER = """\
+AROUND = """\
 The study above holds the pictures and the trunk's map as they come, so that rows differ in their heads alone. Here
-it is the other way round: two heads, and everything around them changes, one step after the other. The trunk is
-the same, still frozen, in bfloat16. Each head has its own learning rate ({rates}) and, where a step says so, its own
-number of epochs, chosen on people of the training half who are not trained on; then {seeds} seeds on the test half.
-Accuracy / balanced accuracy / average precision on LFWA, in %. The pictures here are the middle 180 of LFW's 250
-pixels, so that 0.6 of them is 0.43 of the original. *With mirror images*: the mean of the logits of an image and of
-its mirror image, one linear layer / FARAMTN.
+it is the other way round: two heads, and what surrounds them changes. Few seeds stand behind a row as yet; each
+table says how many.
+"""
+LADDER = """\
+One step after the other. The trunk is the same, still frozen, in bfloat16. Each head has its own learning rate
+({rates}) and, where a step says so, its own number of epochs, chosen on people of the training half who are not
+trained on; then {seeds} seeds on the test half. Accuracy / balanced accuracy / average precision on LFWA, in %. The
+pictures here are the middle 180 of LFW's 250 pixels, so that 0.6 of them is 0.43 of the original. *With mirror
+images*: the mean of the logits of an image and of its mirror image, one linear layer / FARAMTN.
 """
 TRAINED = """\
 `examples/lfwa.py`, and one linear layer on the same trunk, with the same options and seeds: the command that anybody
