@@ -665,7 +665,7 @@ class TestDWSLoss:
     @pytest.mark.parametrize("method", ["forward", "group_losses"])
     def test_logits_and_targets_of_another_shape_are_refused(self, method, logits, targets):
         message = (
-            r"DWSLoss: logits and targets are \(batch, 5\), one column an attribute, got|parameter '(logits|targets)'"
+            r"DWSLoss: logits and targets are \(batch, 5\), one column an attribute, got|parameter '(outputs|targets)'"
         )
         with pytest.raises((ValueError, TypeCheckError), match=message):
             getattr(DWSLoss(GROUPS), method)(torch.zeros(logits), torch.zeros(targets))
