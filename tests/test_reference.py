@@ -24,6 +24,7 @@ MODULES = [
 WITHOUT_EXAMPLE = {
     "Centres": "map_centres returns it, and draw_maps takes it",
     "Backbone": "build_backbone returns it, and its example shows the parts",
+    "CutBackbone": "build_backbone makes it for a checkpoint of our own",
     "FeatureMap": "build_backbone makes it",
     "FreshBottleneck": "build_backbone makes it",
     "FoundImages": "find_images returns it, and its example shows it",
@@ -33,6 +34,7 @@ WITHOUT_EXAMPLE = {
     "TrainingDiverged": "fit raises it",
     "export_onnx": "torch.export does not work where shapes are checked; the how-to page on export shows it",
     "finish_run": "needs a finished run; examples/celeba.py ends with it",
+    "is_our_own": "needs a checkpoint; build_backbone asks it",
     "load_backbone_weights": "needs a checkpoint; from_timm calls it for backbone_weights",
     "quantize_onnx": "see export_onnx",
     "read_onnx_metadata": "see export_onnx",
