@@ -49,8 +49,8 @@ nitpick_ignore_regex = [
         r"(torch|numpy|np|nn|PIL|jaxtyping|accelerate|matplotlib|torchmetrics|torchvision|safetensors)\b.*",
     ),
     ("py:.*", r"(Tensor|Module|Parameter|Optimizer|Dataset|Figure|Path|PathLike|Any|ndarray|Compose)"),
-    ("py:.*", r"(.*\.AttributeImagesT|.*\.pretrained\.Model|'(task|attribute)')"),
-    ("py:.*", r"(collections|pathlib|os|typing|argparse|huggingface_hub)\..*"),
+    ("py:.*", r"(.*\.AttributeImagesT|.*\.pretrained\.Model|'(task|attribute)'|.*\.session\.Prediction)"),
+    ("py:.*", r"(collections|pathlib|os|typing|argparse|huggingface_hub|fastapi)\..*"),
 ]
 
 # The gallery runs every docs/gallery/plot_*.py; an error in one fails the build.

@@ -79,4 +79,4 @@ plt.show()
 # Balanced accuracy is low for rare attributes because the model answers at one half: it
 # says yes only when it is more likely than not. For a rare attribute choose the
 # threshold on validation data, or weigh positives with the ``pos_weight`` of
-# :class:`~mtattn.losses.DWSLoss`.
+# :class:`~mtattn.DWSLoss`.

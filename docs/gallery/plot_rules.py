@@ -4,7 +4,7 @@ How do the rules weigh the groups?
 
 Some groups of attributes learn fast, others slowly. A rule looks at the groups' losses
 after each epoch and sets the weights of the next. Here the same small network is
-trained once under each rule that :class:`~mtattn.losses.DWSLoss` knows.
+trained once under each rule that :class:`~mtattn.DWSLoss` knows.
 """
 
 import matplotlib.pyplot as plt

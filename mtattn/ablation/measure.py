@@ -71,9 +71,9 @@ def measure_ablations(
     median's absolute error that is avoided. The intervals are those of a paired bootstrap over the images.
 
     Args:
-        model: Any model that contains :class:`WSGSA` or :class:`CGFF` and returns one logit an attribute.
+        model: Any model that contains :class:`~mtattn.WSGSA` or :class:`~mtattn.CGFF` and returns the groups' columns.
         batches: Images and targets, gone through twice: a data loader that does not shuffle, or a list.
-        groups: The attributes in the order of the logits. A group of CGFF has the name of its index.
+        groups: The attributes in the order of the columns. A group of CGFF has the name of its index.
         num_resamples: How often the bootstrap draws the images.
         seed: Which draws.
 

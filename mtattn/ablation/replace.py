@@ -19,14 +19,14 @@ _COMPUTED_BY: dict[str, tuple[type[nn.Module], str]] = {
 
 @contextmanager
 def ablated(model: nn.Module, part: str, replace: Callable[[Tensor], Tensor]) -> Generator[None]:
-    """Replace what one part computes in every WSGSA or CGFF of a model, for as long as the context lasts.
+    r"""Replace what one part computes in every WSGSA or CGFF of a model, for as long as the context lasts.
 
     Everything that follows is computed from the replacement, so attribute maps still average to the outputs.
 
     Args:
-        model: Any model that contains :class:`WSGSA` or :class:`CGFF`.
-        part: "gates" (batch, group, channel) or "positions" (batch, group * query, *space) of WSGSA, "affinity"
-            (batch, head, group, group) of CGFF, or "exchange" (batch, group, channel, *space), what CGFF adds.
+        model: Any model that contains :class:`~mtattn.WSGSA` or :class:`~mtattn.CGFF`.
+        part: "gates" (batch, group, channel) or "positions" (batch, group x query, \*space) of WSGSA, "affinity"
+            (batch, head, group, group) of CGFF, or "exchange" (batch, group, channel, \*space), what CGFF adds.
         replace: From what the part computes to a tensor of the same shape.
 
     Raises:

@@ -95,7 +95,7 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
 
     @property
     def targets(self) -> Float[Tensor, "image attribute"]:
-        """Every target: 1 for yes and 0 for no, a class or level, or a number; NaN where nobody knows."""
+        """Every target, 1 for yes and 0 for no, a class or level, or a number; NaN where nobody knows."""
         return self._targets.clone()
 
     def path(self, index: int) -> Path:

@@ -74,7 +74,7 @@ class FoundImages(NamedTuple):
     """The images in a folder.
 
     Attributes:
-        files: The files that :func:`read_image` can read, sorted.
+        files: The files that :func:`~mtattn.data.read_image` can read, sorted.
         passed_over: The other files, sorted.
     """
 

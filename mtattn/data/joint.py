@@ -22,7 +22,7 @@ class JointDataset(Dataset[tuple[Any, Tensor]]):
 
     Args:
         *datasets: Data sets with ``attributes``, the names of their target columns, and ``targets``, as those of
-            :mod:`mtattn.data` have them.
+            ``mtattn.data`` have them.
         attributes: The attributes to give, in the order wanted; None gives all, each data set's new ones after those
             of the sets before.
 

@@ -82,7 +82,7 @@ Source:
 """
 
 LFWA_CROP = 0.43
-"""The share of LFW's own pictures, 250 x 250 pixels, that the recipe keeps: the middle 108 pixels.
+"""The share of LFW's own pictures, 250 x 250 pixels, that the recipe keeps, which is the middle 108 pixels.
 
 The eyes are about 40 pixels apart, here as in CelebA's aligned pictures. A copy whose pictures were cut to their
 middle 180 pixels before needs 0.6.

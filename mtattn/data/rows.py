@@ -100,7 +100,7 @@ class AttributeRows(Dataset[tuple[Any, Tensor]]):
 
     @property
     def targets(self) -> Float[Tensor, "image attribute"]:
-        """Every target: 1 for yes and 0 for no, a class or level, or a number; NaN where nobody knows."""
+        """Every target, 1 for yes and 0 for no, a class or level, or a number; NaN where nobody knows."""
         columns = [
             _targets("AttributeRows", kind, [self._named(name, label) for label in self.rows[name]])
             for name, kind in zip(self.attributes, self.kinds, strict=True)

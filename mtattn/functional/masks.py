@@ -37,7 +37,7 @@ def mask_bce(
     """Compute the mean binary cross-entropy of predicted masks in nats, over the pixels that are known.
 
     Args:
-        logits: What :class:`MaskHead` returns.
+        logits: What :class:`mtattn.modules.MaskHead` returns.
         masks: In [0, 1], of any size; averaged over the area of each position. NaN is an unknown pixel and counts
             nowhere. Without any known pixel the loss is zero.
     """

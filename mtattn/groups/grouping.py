@@ -16,10 +16,10 @@ from mtattn.groups.names import check_known, checked_name, listed
 class AttributeGroups(Mapping[str, tuple[str, ...]]):
     """An immutable mapping from group names to attribute names that fixes the order of both.
 
-    A plain name is a binary attribute; :class:`Categorical`, :class:`Ordinal` and :class:`Number` are the other kinds,
-    and a group may mix them. Targets have one column an attribute, in the order of ``groups.attributes``; outputs and
-    maps have the columns of ``groups.columns``, which are the same where all attributes are binary. Every group axis
-    follows ``list(groups)``.
+    A plain name is a binary attribute; :class:`~mtattn.Categorical`, :class:`~mtattn.Ordinal` and
+    :class:`~mtattn.Number` are the other kinds, and a group may mix them. Targets have one column an attribute, in the
+    order of ``groups.attributes``; outputs and maps have the columns of ``groups.columns``, which are the same where
+    all attributes are binary. Every group axis follows ``list(groups)``.
 
     Args:
         groups: The attributes of each group, groups and attributes in the order that they shall have.
@@ -85,7 +85,7 @@ class AttributeGroups(Mapping[str, tuple[str, ...]]):
 
     @cached_property
     def kinds(self) -> tuple[Attribute, ...]:
-        """All attributes as they were given, a name where it is binary, else a :class:`Categorical` and so on."""
+        """All attributes as they were given, names where they are binary, else their kinds."""
         return tuple(attribute for attributes in self._groups.values() for attribute in attributes)
 
     @cached_property
@@ -159,7 +159,7 @@ class AttributeGroups(Mapping[str, tuple[str, ...]]):
         return AttributeGroups({name: members for name, members in kept.items() if members})
 
     def fitted(self, targets: Float[Tensor, "image attribute"]) -> "AttributeGroups":
-        """Give each :class:`Number` that lacks them the mean and the standard deviation of its labels.
+        """Give each :class:`~mtattn.Number` that lacks them the mean and the standard deviation of its labels.
 
         Args:
             targets: Those of the training part, never of what the model is tested on; NaN where a label is missing.

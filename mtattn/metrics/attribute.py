@@ -204,7 +204,7 @@ class AttributeMetrics(Metric):
         Several processes all call it, as they do ``compute``.
 
         Returns:
-            Two tensors an attribute: 0 or 1, classes, levels or numbers.
+            Two tensors an attribute, of 0 or 1, classes, levels or numbers.
         """
         with self.sync_context():
             outputs, targets = self._seen()

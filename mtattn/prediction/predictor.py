@@ -52,7 +52,7 @@ class Prediction:
 
     @property
     def answers(self) -> dict[str, bool | str | float]:
-        """What the model says of each attribute: yes or no, a class, a level, or a number."""
+        """What the model says of each attribute, yes or no, a class, a level, or a number."""
         decoded, thresholds = (
             self.groups.decode(self._calibrated),
             {} if self.decisions is None else self.decisions.thresholds,
@@ -62,7 +62,7 @@ class Prediction:
 
     @property
     def texts(self) -> dict[str, str]:
-        """The same for people: "88 %", "happy (91 %)", "53.4 years"."""
+        """The same for people, such as "88 %", "happy (91 %)" or "53.4 years"."""
         return {name: texts[0] for name, texts in self.groups.texts(self._calibrated).items()}
 
     @property

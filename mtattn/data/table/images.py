@@ -21,7 +21,7 @@ class TableImages(AttributeImages):
     r"""Images and targets from a table of your own; everything is read by name, never by position.
 
     Args:
-        table: A csv of any delimiter and encoding, a parquet file, a DataFrame, or a :class:`Table`.
+        table: A csv of any delimiter and encoding, a parquet file, a DataFrame, or a :class:`~mtattn.data.table.Table`.
         folder: The folder that the image names are relative to.
         plan: What each column is; proposed from names and values if None.
         transform: Turns the PIL image into what a model takes.
