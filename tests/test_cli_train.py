@@ -128,14 +128,21 @@ def test_thresholds_are_chosen_on_validation_saved_with_the_model_and_told(tmp_p
     assert "thresholds for f1" in (tmp_path / "run/report.html").read_text()
 
 
-def test_attributes_that_the_report_cannot_show_are_refused_before_the_training(tmp_path):
-    table = write_table(tmp_path, hair=["red", "black"] * 20)
-    arguments = ["train", table, "--images", tmp_path / "photos", "--output", tmp_path / "run", *SMALL]
-    assert "reports on attributes that say yes or no, got hair; name the others with --attributes" in refused(
-        *arguments
-    )
-    assert not (tmp_path / "run").exists()
-    run(*arguments, "--attributes", "Red", "Odd")
+def test_attributes_of_every_kind_are_trained_reported_and_predicted(tmp_path, capsys):
+    ages, heights = [["child", "adult"][index % 2] for index in range(40)], [f"{index},5" for index in range(40)]
+    table = write_table(tmp_path, age=ages, height=heights)
+    run("train", table, "--images", tmp_path / "photos", "--output", tmp_path / "run", *SMALL)
+    groups = FARAMTN.from_pretrained(tmp_path / "run/model").groups
+    assert [type(kind).__name__ for kind in groups.kinds] == ["str", "str", "Categorical", "Number"]
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert set(metrics["test"]["attributes"]) == {"Red", "Odd", "age", "height"}
+    report = (tmp_path / "run/report.html").read_text()
+    assert "child" in report
+    assert "What each part does here" in report
+    capsys.readouterr()
+    run("predict", tmp_path / "run", tmp_path / "photos")
+    said = capsys.readouterr().out
+    assert "adult" in said or "child" in said
 
 
 @pytest.mark.parametrize(

@@ -77,12 +77,6 @@ def train(options: Namespace) -> None:
     say = processes().print
     for line in (*table.notes, *plan.describe()):
         say(line)
-    others = [kind.name for kind in plan.groups.kinds if not isinstance(kind, str)]
-    if others:  # the report has no tables for them yet; better now than after the training
-        raise ValueError(
-            f"mtattn train: reports on attributes that say yes or no, got {', '.join(others)}; name the others with "
-            f"--attributes, or train all of them in Python with fit, which takes every kind."
-        )
     data = open_images(options, table, plan)
     parts, how = split(data, seed=options.seed)
     say(how)
