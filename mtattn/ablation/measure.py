@@ -1,19 +1,20 @@
 """measure_ablations: what each part of a trained model does on a data set."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from itertools import permutations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtattn.ablation.changes import Change, Scorer
-from mtattn.ablation.replace import ablated_each, heard_from, restore
+from mtattn.ablation.replace import ablated_each, heard_from
+from mtattn.ablation.reuse import trunk_run_once
 from mtattn.groups import AttributeGroups, check_groups
-from mtattn.modules import CGFF, WSGSA
+from mtattn.modules import CGFF
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -79,6 +80,16 @@ def measure_ablations(
 
     Raises:
         ValueError: There are no images, or the batches cannot be gone through twice.
+
+    Example:
+        >>> groups = AttributeGroups({"eyes": ["Eyeglasses"], "mouth": ["Smiling"]})
+        >>> model = FARAMTN(nn.Conv2d(3, 32, 8, stride=8), 32, groups)
+        >>> batches = [(torch.rand(8, 3, 32, 32), torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat(4, 1))]
+        >>> found = measure_ablations(model, batches, groups)
+        >>> [effect.by for effect in found.effects if effect.part == "positions"]
+        ['their mean over images', "another image's", 'uniform ones']
+        >>> [(link.listener, link.speaker) for link in found.links]
+        [('eyes', 'mouth'), ('mouth', 'eyes')]
     """
     check_groups("measure_ablations", groups)
     with _evaluating(model):
@@ -234,7 +245,7 @@ def _outputs_in(
 ) -> list[Tensor]:
     outputs: list[list[Tensor]] = [[] for _ in contexts]
     for images, _ in batches:
-        with _trunk_run_once(model):
+        with trunk_run_once(model):
             on_device = images.to(_device(model))
             for found, context in zip(outputs, contexts, strict=True):
                 with context():
@@ -255,42 +266,3 @@ def _evaluating(model: nn.Module) -> Generator[None]:
     finally:
         for part in in_training:
             part.training = True
-
-
-@contextmanager
-def _trunk_run_once(model: nn.Module) -> Generator[None]:
-    """Let the parts that no ablation touches keep their result while they get the very same tensor again."""
-    with ExitStack() as stack:
-        for module in _untouched(model):
-            before = module.__dict__.get("forward")
-            module.__dict__["forward"] = _RunOnce(module.forward)
-            stack.callback(restore, module, "forward", before)
-        yield
-
-
-class _RunOnce:
-    def __init__(self, run: Callable[..., Any]) -> None:
-        self.run = run
-        self.given: Tensor | None = None
-        self.result: Any = None
-        self.version = 0
-
-    def __call__(self, *inputs: Any, **options: Any) -> Any:
-        if len(inputs) != 1 or options or not isinstance(inputs[0], Tensor):
-            return self.run(*inputs, **options)
-        changed = isinstance(self.result, Tensor) and self.result._version != self.version  # in place, by what follows
-        if inputs[0] is not self.given or changed:
-            self.given, self.result = inputs[0], self.run(*inputs)
-            self.version = self.result._version if isinstance(self.result, Tensor) else 0
-        return self.result
-
-
-def _untouched(module: nn.Module) -> Iterator[nn.Module]:
-    """List the largest submodules that contain no part that is ablated."""
-    for child in module.children():
-        if isinstance(child, CGFF):
-            continue
-        if any(isinstance(part, WSGSA | CGFF) for part in child.modules()):
-            yield from _untouched(child)
-        else:
-            yield child

@@ -52,6 +52,11 @@ def attribute_center_loss(
     square is multiplied out, so nothing as large as images times attributes times channels is built; in float32 at
     least, because differences of squares cancel.
 
+    Example:
+        >>> grouped, centers = torch.zeros(1, 1, 2), torch.tensor([[3.0, 4.0]])
+        >>> attribute_center_loss(grouped, centers, torch.ones(1, 1), torch.tensor([0]))  # half of 25
+        tensor(12.5000)
+
     Source:
         multi-attribute centre loss in PARFormer (arXiv 2304.07230), there with one feature for all attributes.
     """

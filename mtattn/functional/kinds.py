@@ -39,7 +39,7 @@ def threshold_targets(
     levels: Float[Tensor, " threshold"],
     highest: Float[Tensor, " threshold"],
 ) -> Float[Tensor, "batch threshold"]:
-    """Turn ordinal targets into binary ones, one a threshold: is the level above this one, given that it reaches it?
+    """Turn ordinal targets into binary ones, one a threshold: whether the level is above it, given that it is reached.
 
     A threshold above the level is a missing label, NaN. With ``levels`` at minus infinity a column stays as it is:
     it belongs to a binary attribute.

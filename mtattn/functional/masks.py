@@ -40,6 +40,10 @@ def mask_bce(
         logits: What :class:`mtattn.modules.MaskHead` returns.
         masks: In [0, 1], of any size; averaged over the area of each position. NaN is an unknown pixel and counts
             nowhere. Without any known pixel the loss is zero.
+
+    Example:
+        >>> mask_bce(torch.zeros(1, 2, 4, 4), torch.rand(1, 2, 32, 32).round())  # knowing nothing costs ln 2
+        tensor(0.6931)
     """
     size = (logits.shape[-2], logits.shape[-1])
     known = F.adaptive_avg_pool2d((~masks.isnan()).to(logits.dtype), size)
