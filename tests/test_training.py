@@ -76,13 +76,16 @@ def test_it_learns_what_can_be_seen(tmp_path):
         assert attribute["accuracy"] > attribute["majority_accuracy"] + 0.15
 
 
+BINARY_SCORES = {*SCORES} - {"mean_skill"}
+
+
 def test_each_epoch_is_recorded(tmp_path):
     parts = setting()
     history = run(tmp_path, parts)
     assert [record["epoch"] for record in history] == [1, 2, 3, 4]
     for record in history:
         assert set(record["loss_left"]) == set(record["weights"]) == set(record["group_losses"]) == set(GROUPS)
-        assert set(SCORES) < set(record["valid"])
+        assert set(record["valid"]) > BINARY_SCORES
         assert sum(record["weights"].values()) / len(GROUPS) == pytest.approx(1)
     assert history[0]["loss_left"] == {"left": 1, "whole": 1}
     assert history[0]["weights"] == {"left": 1, "whole": 1}
@@ -92,7 +95,7 @@ def test_each_epoch_is_recorded(tmp_path):
     assert parts[1].weights.tolist() != [1, 1]
 
 
-@pytest.mark.parametrize("select_by", SCORES)
+@pytest.mark.parametrize("select_by", sorted(BINARY_SCORES))
 def test_it_ends_with_the_weights_of_the_best_epoch(select_by, tmp_path):
     parts, clean = setting(), Squares(40, seed=1)
     clean.disturb = lambda read, _: clean.images[(read - 1) % len(clean)]
