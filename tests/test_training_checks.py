@@ -7,6 +7,7 @@ import os
 import re
 import warnings
 from contextlib import redirect_stdout
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,11 +17,12 @@ from test_training import GROUPS, Squares, UnreadableImage, raise_at, run, setti
 from torch import nn
 from torch.utils.data import ConcatDataset, Dataset, StackDataset, Subset, TensorDataset, random_split
 
-from mtattn import FARAMTN, AttributeGroups, DWSLoss, GroupHeads
+from mtattn import FARAMTN, AttributeGroups, Categorical, DWSLoss, GroupHeads, Number
 from mtattn.metrics import AttributeMetrics, train_rates
 from mtattn.training import evaluate
-from mtattn.training.begun import check_same_run
+from mtattn.training.begun import check_same_run, how_begun
 from mtattn.training.checkpoints import checkpoint_of, complete_checkpoints, last_checkpoint
+from mtattn.training.checks import Options
 from mtattn.training.columns import check_columns
 
 REORDERED = AttributeGroups({"whole": ["Bright", "Never"], "left": ["Left"]})
@@ -583,3 +585,52 @@ def test_without_labels_to_choose_by_the_last_epoch_is_kept_and_it_is_said(tmp_p
 
 def test_rates_of_the_training_part_are_what_metrics_take():
     assert train_rates(Squares().targets).shape == (3,)
+
+
+class TestKindsOfData:
+    OURS = AttributeGroups({"a": [Categorical("hair", ("red", "grey")), Number("age", "years", mean=30, std=9)]})
+
+    def data(self, *kinds):
+        data = TensorDataset(torch.zeros(2, 3), torch.zeros(2, 2))
+        data.attributes, data.kinds = tuple(kind.name for kind in kinds), kinds
+        return Subset(data, [0])
+
+    def test_data_with_the_same_classes_are_taken_whatever_their_mean(self):
+        for age in (Number("age", "years"), Number("age", "years", mean=31, std=8), self.OURS.kinds[1]):
+            check_columns("fit", self.OURS, train_data=self.data(self.OURS.kinds[0], age))
+
+    def test_data_that_tell_names_only_are_taken(self):
+        data = self.data(*self.OURS.kinds).dataset
+        data.kinds = data.attributes
+        check_columns("fit", self.OURS, train_data=data)
+
+    @pytest.mark.parametrize(
+        "kinds",
+        [
+            (Categorical("hair", ("grey", "red")), Number("age", "years")),
+            (Categorical("hair", ("red", "grey")), Number("age", "months")),
+        ],
+        ids=["classes in another order", "another unit"],
+    )
+    def test_data_that_mean_something_else_by_the_same_numbers_are_refused(self, kinds):
+        with pytest.raises(ValueError, match=r"fit: train_data takes .*(grey|months).* for what is .*(red|years)"):
+            check_columns("fit", self.OURS, train_data=self.data(*kinds))
+
+
+class Rule:
+    def __call__(self, history):
+        return torch.ones_like(history.latest)
+
+
+@pytest.mark.parametrize("make", [Rule, lambda: partial(Rule())], ids=["an object", "a partial"])
+def test_a_rule_has_the_same_name_in_the_next_process(make):
+    names = [
+        how_begun(
+            Options(1, 1, 1, 0.1, None, "no", False, "mean_accuracy", 0),
+            model := nn.Linear(1, 3),
+            DWSLoss(GROUPS, rule=rule),
+            torch.optim.SGD(model.parameters(), lr=1.0),
+        )["rule"]
+        for rule in (make(), make())
+    ]
+    assert names[0] == names[1]

@@ -23,7 +23,7 @@ def how_begun(options: Options, model: nn.Module, loss: DWSLoss, optimizer: Opti
         **asdict(options),
         **counts,
         "model": _size(model),
-        "rule": getattr(weighting.rule, "__qualname__", str(weighting.rule)),
+        "rule": _name(weighting.rule),
         "alpha": weighting.alpha,
         "loss_seed": weighting.seed,
         "pos_weight": _listed(loss.pos_weight),
@@ -86,6 +86,13 @@ def check_new(loss: DWSLoss, optimizer: Optimizer) -> None:
             f"fit: a new run begins with a new optimizer, got one that has made steps already; "
             f"make a new {type(optimizer).__name__} for each run."
         )
+
+
+def _name(rule: Any) -> str:
+    """Name a rule so that it has the same name in the next process: no address."""
+    if isinstance(rule, str):
+        return rule
+    return str(getattr(rule, "__qualname__", type(rule).__qualname__))
 
 
 def _listed(weights: Tensor | None) -> Any:

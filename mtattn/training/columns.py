@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 from torch.utils.data import Dataset
 
-from mtattn.groups import AttributeGroups
+from mtattn.groups import Attribute, AttributeGroups, Number
 
 Names = tuple[str, ...]
 
@@ -46,11 +46,29 @@ def check_columns(owner: str, groups: AttributeGroups, **things: Any) -> None:
 
 def _check_kinds(owner: str, groups: AttributeGroups, name: str, thing: Any) -> None:
     """Refuse what means something else by the same name: other classes, or a number in another unit."""
-    others = _groups_of(thing) if isinstance(thing, nn.Module) else ()
-    for other in others if len(set(others)) == 1 else ():
-        for theirs, ours in zip(other.kinds, groups.kinds, strict=True):
-            if theirs != ours:
+    for kinds in _known_kinds(thing):
+        for theirs, ours in zip(kinds, groups.kinds, strict=True):
+            if theirs != ours and (isinstance(thing, nn.Module) or _reads_otherwise(theirs, ours)):
                 raise ValueError(f"{owner}: {name} takes {theirs!r} for what is {ours!r}; make both from one groups.")
+
+
+def _known_kinds(thing: Any) -> list[tuple[Attribute, ...]]:
+    if isinstance(thing, nn.Module):
+        groups = _groups_of(thing)
+        return [groups[0].kinds] if len(set(groups)) == 1 else []
+    found = ((part, getattr(part, "kinds", None)) for part in _named_parts(thing, set()))
+    return [
+        kinds  # not everybody's kinds are kinds of attributes
+        for part, kinds in found
+        if isinstance(kinds, tuple) and tuple(getattr(kind, "name", kind) for kind in kinds) == _own_names(part)
+    ]
+
+
+def _reads_otherwise(theirs: Attribute, ours: Attribute) -> bool:
+    """Whether data mean something else; a plain name tells no kind, and the mean of a number changes no target."""
+    if isinstance(theirs, Number) and isinstance(ours, Number):
+        return theirs.unit != ours.unit
+    return not isinstance(theirs, str) and theirs != ours
 
 
 def _known_names(thing: Any) -> Collection[Names]:
@@ -58,7 +76,7 @@ def _known_names(thing: Any) -> Collection[Names]:
     if isinstance(thing, nn.Module):
         names = {groups.attributes for groups in _groups_of(thing)}
         return names if len(names) == 1 else ()
-    return list(_names_of_data(thing, set()))
+    return list(map(_own_names, _named_parts(thing, set())))
 
 
 def _groups_of(module: nn.Module) -> list[AttributeGroups]:
@@ -68,15 +86,15 @@ def _groups_of(module: nn.Module) -> list[AttributeGroups]:
     return [groups for child in module.children() for groups in _groups_of(child)]
 
 
-def _names_of_data(data: Any, seen: set[int]) -> Iterator[Names]:
+def _named_parts(data: Any, seen: set[int]) -> Iterator[Any]:
+    """List the outermost data sets that tell the names of their columns."""
     seen.add(id(data))  # a data set may hold itself
-    names = _own_names(data)
-    if names:
-        yield names
+    if _own_names(data):
+        yield data
         return
     for part in _held(getattr(data, "__dict__", {}).values()):
         if id(part) not in seen:
-            yield from _names_of_data(part, seen)
+            yield from _named_parts(part, seen)
 
 
 def _own_names(data: Any) -> Names:

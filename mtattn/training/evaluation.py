@@ -35,7 +35,7 @@ def evaluate(
     """Measure a model on a data set; several processes share the images, and all return the same.
 
     Args:
-        model: From images to logits in the order of the metrics' attributes.
+        model: From images to outputs in the columns of ``metrics.groups.columns``.
         data: Images and targets.
         metrics: What to measure; forgets what it has seen before.
         batch_size: Images a step and process.
@@ -43,7 +43,7 @@ def evaluate(
         workers: Processes that read images.
 
     Returns:
-        What ``metrics.compute()`` returns, and "loss", the mean binary cross-entropy in nats.
+        What ``metrics.compute()`` returns, and "loss", the mean over the labels of their losses, in nats.
 
     Raises:
         ValueError: The columns of model, data and metrics are known to differ, or a target cannot be.

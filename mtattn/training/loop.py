@@ -57,7 +57,7 @@ def fit(
     the same model. A step's loss is the mean over all its labels, whichever process and batch they fall into.
 
     Args:
-        model: From images to logits in the order of ``loss.groups.attributes``. It holds the best weights afterwards.
+        model: From images to outputs in the columns of ``loss.groups.columns``. It holds the best weights afterwards.
         loss: A new one; its period is the epoch.
         optimizer: A new one of the model's parameters, with the peak learning rates.
         metrics: What is measured on ``valid_data`` after each epoch.
