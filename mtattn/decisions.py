@@ -13,6 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from mtattn.groups import AttributeGroups, check_known
 
 GOALS = ("f1", "balanced_accuracy")
+SUREST = 30.0  # a logit; the sigmoid of larger ones is 1, which has no logit
 FEWEST = 20  # positives, and negatives, that a threshold is chosen on; below, chance decides
 
 
@@ -79,7 +80,7 @@ def choose_decisions(
         goal: "f1" or "balanced_accuracy".
 
     Raises:
-        ValueError: There is no such goal.
+        ValueError: There is no such goal, or a logit is NaN.
 
     Example:
         >>> groups = AttributeGroups({"head": ["Hat"]})
@@ -93,6 +94,9 @@ def choose_decisions(
     """
     check_known("choose_decisions", "goal", [goal], GOALS)
     logits, targets = logits.detach().double().cpu(), targets.double().cpu()
+    spoilt = [name for name, _ in _binary(groups) if logits[:, groups.columns_of(name)].isnan().any()]
+    if spoilt:
+        raise ValueError(f"choose_decisions: logits are numbers, got NaN for {spoilt[0]!r}; nothing can be chosen.")
     temperatures, thresholds, kept = {}, {}, {}
     for group in groups:
         members = [name for name, of in _binary(groups) if of == group]
@@ -106,7 +110,8 @@ def choose_decisions(
         if fewest < FEWEST:
             kept[name] = f"too few to choose on ({fewest}): 0.5 kept"
         else:
-            thresholds[name] = float(torch.sigmoid(_threshold(said, true, goal) / temperatures[group]))
+            at = _threshold(said, true, goal) / temperatures[group]
+            thresholds[name] = float(at.clamp(-SUREST, SUREST).sigmoid())
     return Decisions(goal, temperatures, thresholds, kept)
 
 

@@ -86,3 +86,17 @@ def test_decisions_survive_json():
 def test_an_unknown_goal_is_refused():
     with pytest.raises(ValueError, match="no goal 'f2'; there are f1"):
         choose_decisions(GROUPS, *drawn(0), goal="f2")
+
+
+def test_logits_that_are_nan_choose_nothing():
+    logits, targets = drawn(0)
+    logits[3, 1] = torch.nan
+    with pytest.raises(ValueError, match=r"choose_decisions: logits are numbers, got NaN for 'y'"):
+        choose_decisions(GROUPS, logits, targets)
+
+
+def test_a_threshold_far_up_can_be_gone_back_to_its_logit():
+    logits = torch.arange(-400.0, 400.0)[:, None]
+    decisions = choose_decisions(AttributeGroups({"a": ["x"]}), logits, (logits > 340).float())
+    assert decisions.thresholds["x"] < 1
+    assert decisions.centred(AttributeGroups({"a": ["x"]}), logits).isfinite().all()
