@@ -413,3 +413,13 @@ def test_ranks_are_scored_together():
     with pytest.warns(UserWarning, match="The ``compute`` method"):  # the second rank has seen nothing
         found = second.compute()
     np.testing.assert_equal(found, measured(MIXED, outputs, targets).compute())
+
+
+def test_a_nan_output_is_no_answer_in_predictions_and_instance_scores():
+    metrics = AttributeMetrics(AttributeGroups({"g": ["a", "b"]}), [0.5] * 2)
+    metrics.update(torch.tensor([[NAN, 1.0], [1.0, NAN]]), torch.tensor([[1.0, 1.0], [1.0, NAN]]))
+    assert metrics.predictions()["a"][0].tolist() == pytest.approx([NAN, 1], nan_ok=True)
+    assert all(map(math.isnan, metrics.instance_scores().values()))
+    metrics.reset()
+    metrics.update(torch.tensor([[1.0, NAN]]), torch.tensor([[1.0, NAN]]))  # no label, so nobody asked
+    assert metrics.instance_scores()["instance_f1"] == 1

@@ -204,7 +204,7 @@ class AttributeMetrics(Metric):
         Several processes all call it, as they do ``compute``.
 
         Returns:
-            Two tensors an attribute, of 0 or 1, classes, levels or numbers.
+            Two tensors an attribute, of 0 or 1, classes, levels or numbers; NaN where an output is.
         """
         with self.sync_context():
             outputs, targets = self._seen()
@@ -212,7 +212,7 @@ class AttributeMetrics(Metric):
         for index, (name, kind) in enumerate(zip(self.groups.attributes, self.groups.kinds, strict=True)):
             columns, known = outputs[:, self.groups.columns_of(name)], ~targets[:, index].isnan()
             is_binary = isinstance(kind, str)
-            said = (columns[:, 0] > 0).to(columns.dtype) if isinstance(kind, str) else predicted(kind, columns)
+            said = _yes_or_no(columns[:, 0]) if isinstance(kind, str) else predicted(kind, columns)
             truth = (targets[:, index] >= 0.5).to(targets.dtype) if is_binary else targets[:, index]
             pairs[name] = (said[known], truth[known])
         return pairs
@@ -222,7 +222,8 @@ class AttributeMetrics(Metric):
 
         For each image with labels, of the attributes that are predicted and those that are true: ``accuracy`` is the
         share of both in either, ``precision`` in the predicted, ``recall`` in the true ones, ``f1`` twice the shared
-        over the sum of both; 0 where there is nothing to divide by. Each is averaged over the images.
+        over the sum of both; 0 where there is nothing to divide by. Each is averaged over the images; NaN if an output
+        of a label is.
 
         Other programs (RAP's among them) leave out images without a true attribute, and take F1 of the mean precision
         and the mean recall; compare with numbers of the same convention only. Several processes all call it.
@@ -232,7 +233,9 @@ class AttributeMetrics(Metric):
         names = [kind for kind in self.groups.kinds if isinstance(kind, str)]
         truth = targets[:, [self.groups.attributes.index(name) for name in names]]
         known = ~truth.isnan()
-        said = (outputs[:, [self.groups.columns_of(name).start for name in names]] > 0) & known
+        logits = outputs[:, [self.groups.columns_of(name).start for name in names]]
+        spoilt = torch.nan if (logits.isnan() & known).any() else 0.0
+        said = (logits > 0) & known
         labelled = known.any(1)
         is_true = ((truth >= 0.5) & known)[labelled]
         said = said[labelled]
@@ -243,7 +246,7 @@ class AttributeMetrics(Metric):
             "instance_recall": both / num_true,
             "instance_f1": 2 * both / (num_said + num_true),
         }
-        return {name: share.nan_to_num(0).mean().item() for name, share in shares_of.items()}
+        return {name: share.nan_to_num(0).mean().item() + spoilt for name, share in shares_of.items()}
 
     def _rows(
         self, times: Tensor, outputs: Tensor, targets: Tensor, precision: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -272,6 +275,10 @@ class AttributeMetrics(Metric):
         )
         check_targets("AttributeMetrics", self.groups, targets)
         return outputs, targets
+
+
+def _yes_or_no(logits: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    return (logits > 0).to(logits.dtype).masked_fill(logits.isnan(), torch.nan)
 
 
 def _exact_precision(times: Tensor, logits: Float[Tensor, " batch"], targets: Float[Tensor, " batch"]) -> Tensor:
