@@ -235,3 +235,14 @@ class Pooled(nn.Module):
 
     def forward(self, features):
         return self.wsgsa.pooled(features)
+
+
+def test_a_number_that_is_always_the_same_has_no_score():
+    groups = AttributeGroups({"age": ["smile", Number("age", mean=2, std=2)]})
+    scores = Scorer(torch.tensor([[1.0, 3.0], [0.0, 3.0]]), groups, num_resamples=1, seed=0)(torch.ones(2, 2))[0]
+    assert scores.tolist() == pytest.approx([0.5, torch.nan], nan_ok=True)
+
+
+def test_a_number_without_its_mean_is_refused():
+    with pytest.raises(ValueError, match=r"measure_ablations: the number 'age' has no mean and std yet"):
+        measure_ablations(nn.Linear(1, 1), [], AttributeGroups({"age": [Number("age")]}))

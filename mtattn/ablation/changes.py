@@ -78,5 +78,6 @@ def _hit(
             return ((level_exceedance(columns) > 0.5).sum(1) == targets).float()
         case Number(_, _, float(mean), float(std)):
             errors = (mean + std * columns[:, 0] - targets).abs()
-            return 1 - errors / (targets - targets.nanmedian()).abs().nanmean()
+            blind = (targets - targets.nanmedian()).abs().nanmean()
+            return (1 - errors / blind).where(blind > 0, torch.nan)
     return ((columns[:, 0] > 0) == (targets >= 0.5)).float()

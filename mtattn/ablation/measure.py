@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mtattn.ablation.changes import Change, Scorer
 from mtattn.ablation.replace import ablated_each, heard_from
 from mtattn.ablation.reuse import trunk_run_once
-from mtattn.groups import AttributeGroups, check_groups
+from mtattn.groups import AttributeGroups, check_fitted, check_groups
 from mtattn.modules import CGFF
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -79,7 +79,8 @@ def measure_ablations(
         seed: Which draws.
 
     Raises:
-        ValueError: There are no images, or the batches cannot be gone through twice.
+        ValueError: There are no images, the batches cannot be gone through twice, or a number has no mean and standard
+            deviation yet.
 
     Example:
         >>> groups = AttributeGroups({"eyes": ["Eyeglasses"], "mouth": ["Smiling"]})
@@ -92,6 +93,7 @@ def measure_ablations(
         [('eyes', 'mouth'), ('mouth', 'eyes')]
     """
     check_groups("measure_ablations", groups)
+    check_fitted("measure_ablations", groups)
     with _evaluating(model):
         seen = _observe(model, batches)
         replacements, links = _simpler(seen), _links(seen, len(groups))
