@@ -1,7 +1,9 @@
 """What the modules refuse: sizes, probabilities and features, with rule, what came and the way out."""
 
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from operator import index
+from typing import Any
 
 from torch import Tensor
 
@@ -11,10 +13,10 @@ def check_positive(owner: str, **sizes: int) -> tuple[int, ...]:
     return tuple(_whole(owner, name, size) for name, size in sizes.items())
 
 
-def check_probability(owner: str, **probabilities: float) -> None:
+def check_probability(owner: str, **probabilities: Any) -> None:
     """Refuse what is no probability below 1, of dropping something."""
     for name, probability in probabilities.items():
-        if isinstance(probability, bool) or not isinstance(probability, (int, float)) or not 0 <= probability < 1:
+        if isinstance(probability, bool) or not isinstance(probability, Real) or not 0 <= float(probability) < 1:
             raise ValueError(f"{owner}: {name} is a probability in [0, 1), got {probability}.")
 
 

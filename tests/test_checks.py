@@ -230,3 +230,7 @@ def test_a_copy_that_is_not_installed_works_and_its_version_is_unknown(monkeypat
     assert installed_version("torch") == torch.__version__.partition("+")[0] or "+" in installed_version("torch")
     monkeypatch.setattr(mtattn._version, "version", missing)
     assert FARAMTN(nn.Conv2d(3, 16, 4), 16, GROUPS).config["mtattn_version"] == "unknown"
+
+
+def test_a_probability_of_numpy_is_one():
+    check_probability("CGFF", dropout=np.float32(0.1))
