@@ -133,7 +133,7 @@ class JdFAMO(Subject):
 
 
 class JdUPGrad(Subject):
-    has_state = False  # its weights are made anew from the gradients of each batch
+    has_state = False  # its weights are computed again from the gradients of each batch
 
     def __init__(self, net: Net) -> None:
         super().__init__(net)

@@ -1,7 +1,7 @@
 """One small FAR-AMTN on drawn faces, trained once for all pictures and pages that show a trained model.
 
 The first call draws the faces and trains, about a minute on two cores, and keeps both in ``docs/_cache``; later calls
-load them. Delete that folder to begin anew.
+load them. Delete that folder to start again.
 """
 
 import json

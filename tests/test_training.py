@@ -126,7 +126,7 @@ def test_a_resumed_run_ends_like_one_that_was_never_stopped(options, rule, tmp_p
 
 def raise_at_epoch(epoch, options):
     first_read = 48 * (epoch - 1)
-    if options.get("workers"):  # a worker starts anew each epoch and counts its own reads: tell it by its seed instead
+    if options.get("workers"):  # a worker starts again each epoch and counts its own reads: tell it by its seed instead
         return SeedsSeen(epoch)
     return raise_at(first_read + 20, UnreadableImage("gone"))
 

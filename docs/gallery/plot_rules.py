@@ -63,6 +63,6 @@ plt.show()
 
 # %%
 # With "random", the weights that are drawn are the last of each epoch: that rule draws
-# anew at every step. It is the control: a rule that does not beat random weights has
+# again at every step. It is the control: a rule that does not beat random weights has
 # not helped. One run of a small network on easy drawings cannot tell which rule is
 # best, only what each does.

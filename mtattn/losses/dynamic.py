@@ -19,7 +19,7 @@ Rule = Callable[[LossHistory], Tensor]
 
 
 class DynamicWeighting(Float32State):
-    """Weigh the losses of several tasks, and set the weights anew at the end of each period.
+    """Weigh the losses of several tasks, and set new weights at the end of each period.
 
     While training it remembers each task's losses. :meth:`step` closes the period: the rule looks at the *unweighted*
     mean losses of the first, the last and the last but one period and sets the weights of the next. All state is in

@@ -78,7 +78,7 @@ def _check_same_settings(file: Path, now: Mapping[str, Any]) -> None:
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{file} is damaged or cut short ({error}); begin anew with --overwrite.") from error
+        raise ValueError(f"{file} is damaged or cut short ({error}); start again with --overwrite.") from error
     for name in sorted((before.keys() | now.keys()) - MAY_CHANGE_ON_RESUME):
         if before.get(name) != now.get(name):
             raise ValueError(

@@ -148,7 +148,7 @@ def load_checkpoint(accelerator: Accelerator, checkpoints: Path, begun: Settings
                 _delete_before(checkpoint, checkpoints)  # a run may have been killed before it did
             return read_history(checkpoint)
         accelerator.print(f"fit: {checkpoint} cannot be read: {flaw}")
-    raise ValueError(f"fit: none of {', '.join(map(str, complete))} can be read; begin anew in another output.")
+    raise ValueError(f"fit: none of {', '.join(map(str, complete))} can be read; start again in another output.")
 
 
 def _load(accelerator: Accelerator, checkpoint: Path) -> None:

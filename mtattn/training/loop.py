@@ -61,7 +61,7 @@ def fit(
         loss: A new one; its period is the epoch.
         optimizer: A new one of the model's parameters, with the peak learning rates.
         metrics: What is measured on ``valid_data`` after each epoch.
-        train_data: Images and targets, shuffled anew each epoch; a last step that is not full is left out.
+        train_data: Images and targets, shuffled again each epoch; a last step that is not full is left out.
         valid_data: Images and targets.
         output: The folder where ``checkpoints/`` are kept; all machines must see the same one.
         epochs: How often to go through ``train_data``.

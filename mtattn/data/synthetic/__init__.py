@@ -1,4 +1,4 @@
-"""SyntheticFaces: labelled drawn faces for whoever has no CelebA at hand."""
+"""SyntheticFaces: labelled drawn faces for those who have no CelebA."""
 
 from mtattn.data.synthetic.faces import SyntheticFaces
 
