@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from mtattn import FARAMTN, AttributeGroups, Categorical, Number, Ordinal, Predictor
 from mtattn.data import image_transform, read_image
+from mtattn.decisions import Decisions
+from mtattn.export import export_onnx
 
 for package in ("onnx", "onnxruntime", "fastapi", "uvicorn"):
     pytest.importorskip(package, reason="the extras export and serve are not installed")
@@ -300,3 +303,30 @@ def test_an_exported_model_is_served_with_the_predictions_that_torch_makes(tmp_p
     torch.testing.assert_close(torch.tensor(got), model(images)[0].sigmoid(), rtol=0, atol=2e-4)
     maps = torch.tensor(list(answer["maps"].values()))
     torch.testing.assert_close(maps, model.attribute_maps(images)[0], rtol=0, atol=2e-4)
+
+
+@pytest.mark.compile
+@torch.no_grad()
+def test_attributes_of_every_kind_and_thresholds_are_served_as_the_predictor_answers(tmp_path):
+    pytest.importorskip("onnxscript")
+    groups = AttributeGroups(
+        {
+            "head": ["Hat", "Scarf", Categorical("hair", ("black", "brown", "red"))],
+            "age": [Ordinal("stage", ("child", "young", "old")), Number("age", "years", mean=33, std=20)],
+        }
+    )
+    model = FARAMTN(torch.nn.Conv2d(3, 16, 4, stride=4), 16, groups, fused_channels=8, num_heads=2).eval()
+    model.config["image"] = IMAGE
+    model.config["decisions"] = Decisions("f1", {"head": 2.0}, {"Hat": 0.999, "Scarf": 0.001}).to_plain()
+    export_onnx(model, tmp_path / "kinds.onnx")
+    with TestClient(server.build_app(Session(tmp_path / "kinds.onnx", threads=1))) as client:
+        answer = client.post("/predict?maps=true", content=PICTURES["png"]).json()
+        assert client.get("/health").json()["attributes"] == 5
+    (expected,) = Predictor(model).predict([red_above_blue()])
+    said = {name: value for members in answer["groups"].values() for name, value in members.items()}
+    for name, shares in expected.probabilities.items():
+        assert said[name] == pytest.approx(shares, abs=2e-4)
+    assert said["age"] == pytest.approx(expected.answers["age"], abs=0.01)
+    assert answer["answers"] == {**expected.answers, "age": said["age"]}
+    assert answer["units"] == {"age": "years"}
+    assert list(answer["maps"]) == list(groups.columns.attributes)

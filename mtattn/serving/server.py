@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from mtattn._extras import needed_by
+from mtattn.serving.answers import as_json, attributes_of
 from mtattn.serving.pictures import MAX_BYTES, RefusedPicture, as_input, read_picture
-from mtattn.serving.session import Batcher, Prediction, Session
+from mtattn.serving.session import Batcher, Session
 
 with needed_by("mtattn.serving", extra="serve"):
     from anyio import CapacityLimiter, to_thread
@@ -53,7 +54,7 @@ def build_app(session: Session, *, max_batch: int = 16, max_wait: float = 0.002)
         return {
             "status": "ok",
             "mtattn": session.version,
-            "attributes": sum(map(len, session.groups.values())),
+            "attributes": len(attributes_of(session.metadata)),
             "image": session.image,
             "maps": session.has_maps,
         }
@@ -67,7 +68,7 @@ def build_app(session: Session, *, max_batch: int = 16, max_wait: float = 0.002)
             image = await to_thread.run_sync(prepare, data, session.image, limiter=app.state.decoding)
         except RefusedPicture as error:
             raise HTTPException(error.status, str(error)) from error
-        answer = as_json(await batcher(image, maps=maps), session.groups, maps=maps)
+        answer = as_json(await batcher(image, maps=maps), session.metadata, maps=maps)
         return answer | ({"map_centres": session.map_centres} if maps and session.map_centres else {})
 
     return app
@@ -94,15 +95,3 @@ async def read_body(request: Request) -> bytes:
 def prepare(data: bytes, image: dict[str, Any]) -> np.ndarray:
     """Turn an upload into what the model takes."""
     return as_input(read_picture(data), **image)
-
-
-def as_json(prediction: Prediction, groups: dict[str, list[str]], *, maps: bool) -> dict[str, Any]:
-    """Put the numbers of a picture under their names, groups and attributes in the model's order."""
-    probabilities = iter((1 / (1 + np.exp(-prediction.logits.astype(np.float64)))).round(4).tolist())
-    answer: dict[str, Any] = {
-        "groups": {group: {name: next(probabilities) for name in names} for group, names in groups.items()}
-    }
-    if maps and prediction.maps is not None:
-        names = [name for members in groups.values() for name in members]
-        answer["maps"] = dict(zip(names, prediction.maps.astype(np.float64).round(4).tolist(), strict=True))
-    return answer

@@ -45,7 +45,7 @@ class Session:
             raise ValueError(f"{file} says nothing about its model; write it with mtattn export.")
         self.metadata: dict[str, Any] = json.loads(told["mtattn"])
         self.name = file.stem
-        self.groups: dict[str, list[str]] = self.metadata["groups"]
+        self.groups: dict[str, list[Any]] = self.metadata["groups"]
         self.image: dict[str, Any] = self.metadata["image"]
         self.version: str = self.metadata["mtattn_version"]
         self.map_centres: dict[str, list[float]] | None = self.metadata.get("map_centres")  # earlier files have none

@@ -38,36 +38,44 @@ function show(answer) {
   [maps, centres] = [answer.maps ?? {}, answer.map_centres];
   const sizes = Object.values(maps).flat(2).map(Math.abs).sort((a, b) => a - b);
   limit = Math.max(sizes[Math.floor(0.99 * sizes.length)] ?? 0, 1e-6);
+  const answers = answer.answers ?? {}, units = answer.units ?? {};
   let count = 0, likely = 0;
   for (const [group, members] of Object.entries(answer.groups)) {
     const section = make("section"), list = make("ul");
     section.append(make("h2", group), list);
-    for (const [name, probability] of Object.entries(members)) {
-      list.append(row(name, probability));
-      count += 1;
-      likely += probability > 0.5;
+    for (const [name, value] of Object.entries(members)) {
+      const said = answers[name] ?? value > 0.5;
+      list.append(typeof said === "boolean" ? row(name, value, said)
+        : typeof said === "string" ? row(name, value[said], true, { text: `${said} (${percent(value[said])})`, map: `${name}=${said}` })
+        : row(name, null, true, { text: `${Number(said.toPrecision(3))} ${units[name] ?? ""}`.trim() }));
+      count += typeof said === "boolean";
+      likely += said === true;
     }
     groups.append(section);
   }
-  say(`${likely} of ${count} attributes are likely.`);
+  say(count ? `${likely} of ${count} attributes are likely.` : "");
 }
 
-function row(name, probability) {
+const percent = (share) => `${(100 * share).toFixed(0)} %`;
+
+// A probability has a bar; a class, a level and a number have words. The map of a class is that of its column.
+function row(name, probability, isLikely, { text = percent(probability), map = name } = {}) {
   const item = make("li"), button = make("button");
-  const bar = make("span"), filled = make("span"), number = make("span", `${(100 * probability).toFixed(0)} %`);
+  const bar = make("span"), filled = make("span"), number = make("span", text);
   [bar.className, number.className] = ["bar", "number"];
   filled.style.width = `${100 * probability}%`;
   bar.append(filled);
   button.type = "button";
-  button.classList.toggle("no", probability <= 0.5);
+  button.classList.toggle("no", !isLikely);
+  button.classList.toggle("worded", text !== percent(probability));
   button.append(make("span", name.replaceAll("_", " ")), bar, number);
   item.append(button);
-  if (!(name in maps)) return item;
+  if (!(map in maps)) return item;
   button.ariaPressed = "false";
   const again = () => showMap(pinned?.name ?? null);
-  for (const event of ["mouseenter", "focus"]) button.addEventListener(event, () => showMap(name));
+  for (const event of ["mouseenter", "focus"]) button.addEventListener(event, () => showMap(map));
   for (const event of ["mouseleave", "blur"]) button.addEventListener(event, again);
-  button.addEventListener("click", () => pin(pinned?.name === name ? null : { name, button }));
+  button.addEventListener("click", () => pin(pinned?.name === map ? null : { name: map, button }));
   return item;
 }
 
