@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mtattn import FARAMTN, AttributeGroups
+from mtattn import FARAMTN, AttributeGroups, Categorical, Number, Predictor
 from mtattn.cli import COMMANDS, main
+from mtattn.report import plot_attribute_maps
 
 pytestmark = pytest.mark.outside
 
@@ -147,6 +148,24 @@ class TestPredict:
         run(*arguments)
         assert Image.open(tmp_path / "maps/b.png").width > 300
         assert "exists already; move it away" in refused(*arguments)
+
+    def test_maps_say_of_each_kind_what_it_is_and_no_probability_of_a_number(self, photos, tmp_path, monkeypatch):
+        drawn = []
+
+        def note(faces, groups, attributes, *, captions):
+            drawn.extend(zip(attributes, *captions, strict=True))
+            return plot_attribute_maps(faces, groups, attributes, captions=captions)
+
+        monkeypatch.setattr("mtattn.report.plot_attribute_maps", note)
+        kinds = ["Hat", Categorical("hair", ("black", "brown")), Number("age", "years", mean=33, std=20)]
+        model = FARAMTN.from_timm("resnet18", AttributeGroups({"head": kinds}), drop_stages=3)
+        model.config["image"]["size"] = [32, 32]
+        model.save_pretrained(tmp_path / "kinds")
+        run("predict", tmp_path / "kinds", photos / "b.JPG", "--maps", tmp_path / "maps")
+        (prediction,) = Predictor(tmp_path / "kinds").predict([photos / "b.JPG"])
+        hair = f"hair={prediction.answers['hair']}"
+        assert drawn[-1] == ("age", prediction.texts["age"])
+        assert dict(drawn) == {hair if name == "hair" else name: text for name, text in prediction.texts.items()}
 
     def test_maps_of_a_folder_keep_its_folders_beside_a_csv(self, finished, photos, tmp_path):
         run("predict", finished, photos, "--maps", tmp_path / "maps", "--csv", tmp_path / "a.csv", "--num-maps=1")

@@ -4,6 +4,7 @@ import math
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,13 +113,14 @@ def print_table(prediction: "Prediction") -> int:
 def saving_maps(
     predictions: Iterable["Prediction"], figures: dict[Path, Path], num_maps: int
 ) -> Iterator["Prediction"]:
-    """Draw the maps of each picture's likeliest attributes, and pass the predictions on."""
+    """Draw the maps of each picture's likeliest attributes, of a class that of the one said, and pass all on."""
     from mtattn.report import FaceExample, plot_attribute_maps  # noqa: PLC0415  brings matplotlib
 
     for prediction in predictions:
         yield prediction
         columns, file = prediction.groups.columns, figures[prediction.source]
-        likeliest = prediction.logits.argsort(descending=True)[:num_maps].tolist()
+        likeliest = sorted(prediction.answers, key=partial(_share, prediction), reverse=True)[:num_maps]
+        shown = [_column(prediction, name) for name in likeliest]
         assert prediction.image is not None
         assert prediction.maps is not None  # both were asked for
         face = FaceExample(
@@ -129,5 +131,21 @@ def saving_maps(
             centres=prediction.centres,
         )
         file.parent.mkdir(parents=True, exist_ok=True)
-        plot_attribute_maps([face], columns, [columns.attributes[index] for index in likeliest]).savefig(file, dpi=150)
+        captions = [[prediction.texts[name] for name in likeliest]]
+        plot_attribute_maps([face], columns, shown, captions=captions).savefig(file, dpi=150)
         print(f"  maps: {file}")
+
+
+def _share(prediction: "Prediction", name: str) -> float:
+    """How likely an answer is; a number has no probability and comes last."""
+    share = prediction.probabilities.get(name, -1.0)
+    return max(share.values()) if isinstance(share, dict) else share
+
+
+def _column(prediction: "Prediction", name: str) -> str:
+    """Name the column whose map shows the answer best: of a class its own, of a level the nearest threshold."""
+    columns, logits = prediction.groups.columns.attributes, prediction.logits
+    place, answer = prediction.groups.columns_of(name), prediction.answers[name]
+    if f"{name}={answer}" in columns[place]:
+        return f"{name}={answer}"
+    return columns[place.start + int(logits[place].abs().argmin())]

@@ -52,13 +52,20 @@ class FaceExample:
     name: str = ""
 
 
-def plot_attribute_maps(faces: Sequence[FaceExample], groups: AttributeGroups, attributes: Sequence[str]) -> Figure:
+def plot_attribute_maps(
+    faces: Sequence[FaceExample],
+    groups: AttributeGroups,
+    attributes: Sequence[str],
+    *,
+    captions: Sequence[Sequence[str]] | None = None,
+) -> Figure:
     """Draw faces in rows and, beside each, the maps of the named attributes, with probability and truth.
 
     Args:
         faces: At least one face.
         groups: The attributes in the order of the faces' maps.
         attributes: Which of them to draw, in this order.
+        captions: For each face what stands below each map, in place of probability and truth.
 
     Raises:
         ValueError: There is no face, or an attribute is not known.
@@ -66,7 +73,6 @@ def plot_attribute_maps(faces: Sequence[FaceExample], groups: AttributeGroups, a
     check_known("plot_attribute_maps", "attribute", attributes, groups.attributes)
     if not faces:
         raise ValueError("plot_attribute_maps: needs at least one face, got none.")
-    limit = map_limit(faces, [groups.attributes.index(name) for name in attributes])
     num_columns = 1 + len(attributes)
     aspect = faces[0].image.shape[1] / faces[0].image.shape[2]
     size = (1.15 * num_columns + 0.7, (1.12 * aspect + 0.16) * len(faces) + 0.25)
@@ -75,12 +81,14 @@ def plot_attribute_maps(faces: Sequence[FaceExample], groups: AttributeGroups, a
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-    for row, face in zip(grid, faces, strict=True):
+    indices = [groups.attributes.index(name) for name in attributes]
+    limit = map_limit(faces, indices)
+    told = captions or [[verdict(face, index) for index in indices] for face in faces]
+    for row, face, words in zip(grid, faces, told, strict=True):
         row[0].imshow(as_pixels(face.image).numpy())
-        for axes, name in zip(row[1:], attributes, strict=True):
-            index = groups.attributes.index(name)
+        for axes, index, caption in zip(row[1:], indices, words, strict=True):
             axes.imshow(overlay(face, index, limit).numpy())
-            axes.set_xlabel(verdict(face, index), fontsize=7.5, color=INK, labelpad=2)
+            axes.set_xlabel(caption, fontsize=7.5, color=INK, labelpad=2)
     for axes, name in zip(grid[0, 1:], attributes, strict=True):
         axes.set_title(shorten(name, 18), fontsize=8, color=INK, parse_math=False)
     colors = LinearSegmentedColormap.from_list("evidence", [AGAINST, "#dddddd", FOR])
