@@ -113,6 +113,15 @@ def test_unreadable_and_missing_pictures_stop_it_unless_they_may_be_left_out(tmp
     assert len(read_split(tmp_path / "run")) == 38
 
 
+def test_thresholds_need_an_attribute_that_is_yes_or_no(tmp_path):
+    write_table(tmp_path)
+    rows = [f"{file.name},{20 + 3 * place}" for place, file in enumerate(sorted((tmp_path / "photos").iterdir()))]
+    (tmp_path / "ages.csv").write_text("image,age\n" + "\n".join(rows) + "\n")
+    arguments = ["train", tmp_path / "ages.csv", "--images", tmp_path / "photos", "--output", tmp_path / "run", *SMALL]
+    assert "leave the option out" in refused(*arguments, "--thresholds", "f1")
+    assert not (tmp_path / "run").exists()
+
+
 def test_thresholds_are_chosen_on_validation_saved_with_the_model_and_told(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("mtattn.decisions.FEWEST", 2)
     table = write_table(tmp_path, count=80)

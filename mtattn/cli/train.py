@@ -80,6 +80,8 @@ def train(options: Namespace) -> None:
     data = open_images(options, table, plan)
     parts, how = split(data, seed=options.seed)
     say(how)
+    if options.thresholds and not any(isinstance(kind, str) for kind in plan.groups.kinds):
+        raise ValueError("--thresholds decides yes or no, got a table without such an attribute; leave the option out.")
     groups = plan.groups.fitted(data.targets[torch.from_numpy(parts == "train")])
 
     set_seed(options.seed)
