@@ -223,6 +223,16 @@ class TestFaults:
         assert table.columns == ("image", "Hat")
         assert "counts the rows, as pandas writes it" in table.notes[0]
 
+    def test_a_word_that_may_be_a_value_is_not_taken_for_unknown_without_a_note(self, tmp_path):
+        table = read_table(written(tmp_path, "image,glasses\na,none\nb,sun\nc,None\nd,NA\n"))
+        assert table.cells["glasses"] == ["", "sun", "", ""]
+        assert "'none' in 'glasses' (1), 'None' in 'glasses' (1); if that is a value" in table.notes[0]
+
+    @pytest.mark.parametrize("levels", [("0.5-1.5", "1.5-2.5", "2.5-10.0"), ("0-2", "3-9", "more than 70")])
+    def test_levels_go_from_the_lowest_number_to_the_highest(self, levels):
+        table = Table("t.csv", {"image": [f"{row}.jpg" for row in range(30)], "age": [*levels] * 10}, [*range(30)])
+        assert propose(table).groups.kinds == (Ordinal("age", levels),)
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [

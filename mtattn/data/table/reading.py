@@ -124,6 +124,15 @@ def _of_text(file: Path) -> Table:
         (f"{len(cells)} in line {line}" for line, cells in body if len(cells) < width or any(cells[width:])),
         "mend these lines; a cell that holds the delimiter stands in quotes",
     )
+    words = Counter(
+        f"{cell!r} in {header[index]!r}"
+        for _, cells in body
+        for index, cell in enumerate(cells[:width])
+        if cell.lower() in ("none", "null")
+    )
+    if words:  # in some tables a value, such as no glasses
+        told = ", ".join(f"{what} ({count})" for what, count in words.items())
+        notes = (*notes, f"cells read as unknown: {told}; if that is a value, write another word there")
     columns = [[_known(cells[index]) for _, cells in body] for index in range(width)]
     if not header[0] and columns[0] == [str(index) for index in range(len(body))]:
         header, columns = header[1:], columns[1:]

@@ -43,8 +43,12 @@ def propose_kind(name: str, cells: Sequence[str]) -> Attribute | str | None:
     if len(counts) > min(MOST_CLASSES, max(2, len(cells) // 2)) or len(counts) == 1:
         return None
     if all(re.search(r"\d", value) for value in counts):  # 0-2, 3-9, more than 70: from the lowest to the highest
-        return Ordinal(name, tuple(sorted(counts, key=lambda value: (float(re.findall(r"\d+", value)[-1]), value))))
+        return Ordinal(name, tuple(sorted(counts, key=lambda value: (_last_number(value), value))))
     return Categorical(name, tuple(sorted(counts)))
+
+
+def _last_number(text: str) -> float:
+    return float(re.findall(r"\d+(?:[.,]\d+)?", text)[-1].replace(",", "."))
 
 
 def says_parts(cells: Sequence[str]) -> bool:
