@@ -148,4 +148,5 @@ def _column(prediction: "Prediction", name: str) -> str:
     place, answer = prediction.groups.columns_of(name), prediction.answers[name]
     if f"{name}={answer}" in columns[place]:
         return f"{name}={answer}"
-    return columns[place.start + int(logits[place].abs().argmin())]
+    nearest: str = columns[place.start + int(logits[place].abs().argmin())]
+    return nearest
