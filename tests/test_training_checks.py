@@ -309,7 +309,7 @@ CHANGES = {
     "validation images": (lambda: {"valid": Squares(41)}, "valid_images=40, got 41"),
     "rule": (lambda: {"parts": other_loss(rule="dwa")}, "rule=dws, got dwa"),
     "alpha": (lambda: {"parts": other_loss(alpha=2.0)}, r"alpha=1\.0, got 2\.0"),
-    "pos_weight": (lambda: {"parts": other_loss(pos_weight=[1, 2, 1])}, r"pos_weight=None, got \[1\.0, 2\.0"),
+    "pos_weight": (lambda: {"parts": other_loss(pos_weight=[1.0, 2.0, 1.0])}, r"pos_weight=None, got \[1\.0, 2\.0"),
     "learning rate": (
         lambda: {"parts": other_optimizer(setting(), learning_rate=1e-2, trunk_factor=1.0)},
         r"parameter_groups\[0\]\.lr=0\.02, got 0\.01",
