@@ -14,6 +14,8 @@ from mtattn import AttributeGroups, Categorical, Number, Ordinal
 from mtattn.data.table import Plan, check_table, checking, propose, read_table
 from mtattn.data.table.checking import related_groups
 
+pytestmark = pytest.mark.outside
+
 pytest.importorskip("scipy", reason="the extra tables is not installed")
 SHARED = Path(__file__).parents[1].parent / "shared/data"
 

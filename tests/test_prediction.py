@@ -15,6 +15,8 @@ from mtattn.decisions import Decisions
 from mtattn.export import export_onnx
 from mtattn.models import find_model, map_centres
 
+pytestmark = pytest.mark.outside
+
 COLORS = ["red", "green", "blue", "white", "black", "orange", "grey"]
 
 

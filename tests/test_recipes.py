@@ -14,6 +14,8 @@ from mtattn.data import CELEBA_GROUPS, CelebA, SyntheticFaces, image_transform
 from mtattn.metrics import AttributeMetrics, train_rates
 from mtattn.recipes import check_output, finish_run, open_output, results, run_recipe
 
+pytestmark = pytest.mark.outside
+
 GROUPS = CELEBA_GROUPS.only(["Smiling", "Eyeglasses", "Blond_Hair", "Bald"])
 
 

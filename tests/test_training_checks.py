@@ -97,7 +97,14 @@ class TestColumns:
         with pytest.raises(ValueError, match=f"fit: {expected}; make it from these groups"):
             check_columns("fit", GROUPS, train_data=data)
 
-    @pytest.mark.parametrize("wrapper", [name for name in WRAPPERS if name != "StackDataset"])
+    @pytest.mark.parametrize(
+        "wrapper",
+        [
+            pytest.param(name, marks=[pytest.mark.outside] * (name == "delegation"))  # no Dataset, as annotated
+            for name in WRAPPERS
+            if name != "StackDataset"
+        ],
+    )
     def test_a_wrapper_around_data_in_the_right_order_trains(self, wrapper, tmp_path):
         data = Squares()
         data.attributes = GROUPS.attributes

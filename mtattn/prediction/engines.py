@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from mtattn.models import FARAMTN, find_model, map_centres
 Outputs = tuple[Float[Tensor, "batch column"], Float[Tensor, "batch column h w"] | None]
 
 
+@runtime_checkable
 class Engine(Protocol):
     """A model that is ready to compute."""
 
