@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 
-def check_positive(owner: str, **sizes: int) -> tuple[int, ...]:
+def check_positive(owner: str, **sizes: Any) -> tuple[int, ...]:
     """Refuse what is no whole number of at least 1; returns plain ints, so that numpy's do not reach a config."""
     return tuple(_whole(owner, name, size) for name, size in sizes.items())
 
