@@ -127,6 +127,7 @@ class TestRefused:
         ],
         ids=str,
     )
+    @pytest.mark.outside  # values of no annotated type
     def test_an_option_that_fits_no_picture(self, options, message):
         with pytest.raises(ValueError, match=message):
             image_transform(**{"size": (64, 64), **PLAIN, **options})

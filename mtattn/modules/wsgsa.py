@@ -152,7 +152,7 @@ class WSGSA(nn.Module):
         positions: Float[Tensor, "batch group *new_space"] | None = None,
         *,
         pool: Literal["mean", "max"] | None = None,
-    ) -> Float[Tensor, "batch group out *new_space"]:
+    ) -> Float[Tensor, "batch group out *pooled_space"]:
         """Compute the features of each group at every position of f(x); with ``pool``, pooled over them.
 
         Args:

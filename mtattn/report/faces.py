@@ -45,9 +45,9 @@ class FaceExample:
     """
 
     image: Float[Tensor, "color height width"]
-    probabilities: Float[Tensor, " attribute"]
+    probabilities: Float[Tensor, " column"]
     targets: Float[Tensor, " attribute"]
-    maps: Float[Tensor, "attribute _height _width"]
+    maps: Float[Tensor, "column _height _width"]
     centres: Centres | None = None
     name: str = ""
 
