@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from itertools import permutations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -155,7 +155,7 @@ def _observe(model: nn.Module, batches: Batches) -> _Seen:
     def add(part: str, module: nn.Module, values: Tensor) -> None:
         sums[part, module] = sums.get((part, module), 0) + values.sum(0)
 
-    def record(part: str, module: nn.Module, values: Tensor, *inputs: Tensor) -> Tensor:
+    def record(part: str, module: nn.Module, values: Tensor, *inputs: Any) -> Tensor:
         add(part, module, values)
         if isinstance(module, CGFF) and part == "exchange":
             for speaker in range(values.shape[1]):
@@ -226,7 +226,7 @@ def _links(seen: _Seen, num_groups: int) -> list[tuple[int, int]]:
 
 
 def _replaced(model: nn.Module, seen: _Seen, replacement: _Replacement) -> AbstractContextManager[None]:
-    def replace(module: nn.Module, values: Tensor, *_: Tensor) -> Tensor:
+    def replace(module: nn.Module, values: Tensor, *_: Any) -> Tensor:
         return replacement.replace(values, seen.means[replacement.part, module]).expand_as(values)
 
     return ablated_each(model, replacement.part, replace)
