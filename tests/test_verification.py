@@ -97,7 +97,7 @@ class TestVerificationMetrics:
 
     def test_a_rate_that_is_none_is_refused(self):
         with pytest.raises(ValueError, match=r"a rate of false accepts lies in \(0, 1\), got 1"):
-            VerificationMetrics([0.1, 1])
+            VerificationMetrics([0.1, 1.0])
 
 
 LINES = ["2\t1", "Ann\t1\t2", "Ann\t1\tBob\t1", "Bob\t1\t3", "Bob\t3\tAnn\t2"]

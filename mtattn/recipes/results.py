@@ -166,7 +166,7 @@ def explain_faces(model: FARAMTN, data: AttributeImages, indices: list[int]) -> 
 
 
 def _as_seen(path: Path, size: Sequence[int], crop: float | Sequence[float]) -> torch.Tensor:
-    seen: torch.Tensor = image_transform(size, mean=[0] * 3, std=[1] * 3, crop=crop)(read_image(path))
+    seen: torch.Tensor = image_transform(size, mean=[0.0] * 3, std=[1.0] * 3, crop=crop)(read_image(path))
     return seen
 
 
