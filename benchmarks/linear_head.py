@@ -1,7 +1,7 @@
 """The baseline that is hardest to beat: the recipes' backbone and training, with one linear layer in place of FAR-AMTN.
 
 python benchmarks/linear_head.py celeba path/to/celeba --epochs 12 --seed 0 --output runs/linear
-python benchmarks/linear_head.py lfwa path/to/lfwa --crop 0.6 --epochs 10 --seed 0 --output runs/linear-lfwa
+python benchmarks/linear_head.py lfwa path/to/lfwa --epochs 10 --seed 0 --output runs/linear-lfwa
 """
 
 import json
@@ -12,7 +12,7 @@ import torch
 from accelerate.utils import set_seed
 
 from mtattn import DWSLoss
-from mtattn.data import CELEBA_GROUPS, LFWA, CelebA, image_transform
+from mtattn.data import CELEBA_CROP, CELEBA_GROUPS, LFWA, LFWA_CROP, CelebA, image_transform, read_image
 from mtattn.data.transforms import AUGMENTATIONS
 from mtattn.metrics import AttributeMetrics, train_rates
 from mtattn.models.backbones import build_backbone
@@ -28,7 +28,7 @@ parser.add_argument("--drop-stages", type=at_least(0), default=1, help="cut it a
 parser.add_argument("--backbone-weights", type=Path)
 parser.add_argument("--pretrained", action="store_true", help="fetch timm's pretrained weights of the backbone")
 parser.add_argument("--image-size", type=at_least(1), nargs="+", action=HeightAndWidth, default=[64, 64])
-parser.add_argument("--crop", type=share, nargs="+", action=HeightAndWidth, default=[1.0, 1.0])
+parser.add_argument("--crop", type=share, nargs="+", action=HeightAndWidth, help="default: as the recipe")
 parser.add_argument("--augment", default="light", choices=AUGMENTATIONS)
 parser.add_argument("--epochs", type=int, default=12)
 parser.add_argument("--batch-size", type=at_least(1), default=64)
@@ -37,6 +37,13 @@ parser.add_argument("--trunk-factor", type=float, default=1.0)
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--workers", type=int, default=1)
 parser.add_argument("--mixed-precision", default="no", choices=["no", "bf16", "fp16"])
+
+
+def recipes_crop(train: CelebA | LFWA) -> float:
+    """Keep what examples/celeba.py and examples/lfwa.py keep."""
+    if isinstance(train, CelebA):
+        return CELEBA_CROP
+    return LFWA_CROP if read_image(train.path(0)).width == 250 else LFWA_CROP * 250 / 180
 
 
 if __name__ == "__main__":
@@ -54,16 +61,12 @@ if __name__ == "__main__":
     trunk = torch.nn.Sequential(backbone.trunk, backbone.shared)
     pool = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     model = torch.nn.Sequential(trunk, pool, linear).to(memory_format=torch.channels_last)
-    image = {"size": options.image_size, "crop": options.crop, "mean": backbone.mean, "std": backbone.std}
-    train, valid, test = (
-        {"celeba": CelebA, "lfwa": LFWA}[options.data](
-            options.root,
-            split,
-            attributes=groups.attributes,
-            transform=image_transform(**image, augment=options.augment if split == "train" else "none"),
-        )
-        for split in ("train", "valid", "test")
-    )
+    data = {"celeba": CelebA, "lfwa": LFWA}[options.data]
+    train, valid, test = (data(options.root, s, attributes=groups.attributes) for s in ("train", "valid", "test"))
+    crop = options.crop or recipes_crop(train)
+    image = {"size": options.image_size, "crop": crop, "mean": backbone.mean, "std": backbone.std}
+    train.transform = image_transform(**image, augment=options.augment)
+    valid.transform = test.transform = image_transform(**image)
     parts = ((trunk, options.trunk_factor), (linear, 1.0))
     optimizer = torch.optim.AdamW(
         [

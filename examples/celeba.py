@@ -11,7 +11,7 @@ import torch
 from accelerate.utils import set_seed
 
 from mtattn import FARAMTN, DWSLoss
-from mtattn.data import CELEBA_GROUPS, CelebA, SyntheticFaces, image_transform, skip_unreadable
+from mtattn.data import CELEBA_CROP, CELEBA_GROUPS, CelebA, SyntheticFaces, image_transform, skip_unreadable
 from mtattn.metrics import AttributeMetrics, train_rates
 from mtattn.models import set_grad_checkpointing
 from mtattn.recipes import check_output, finish_run, open_output, recipe_parser, run_recipe, size_options
@@ -55,8 +55,10 @@ def main(options: Namespace) -> None:
         spatial=options.spatial,
     ).to(memory_format=torch.channels_last)  # the faster layout for convolutions, on CPUs and GPUs
     model.config["image"]["size"] = options.image_size
-    if options.crop is not None:  # whole otherwise: hair and neck lie at the edges of CelebA's pictures
+    if options.crop is not None:
         model.config["image"]["crop"] = options.crop
+    elif options.synthetic is None:
+        model.config["image"]["crop"] = CELEBA_CROP
 
     train, valid, test = (
         CelebA(

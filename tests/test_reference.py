@@ -24,6 +24,7 @@ MODULES = [
 WITHOUT_EXAMPLE = {
     "Ablations": "measure_ablations returns it, and its example shows it",
     "Batcher": "build_app makes it",
+    "CELEBA_CROP": "its value is shown",
     "Change": "measure_ablations returns it",
     "Decisions": "choose_decisions returns it, and its example shows it",
     "Effect": "measure_ablations returns it",

@@ -21,7 +21,7 @@ from training import Settings, run
 RESULTS = HERE / "results" / "lfwa-ladder.jsonl"
 HEADS = ("linear", OURS)
 SEEDS = 3
-LEARNING_RATES = (0.002, 0.006, 0.018)
+LEARNING_RATES = (0.002, 0.006, 0.018, 0.054)
 WEIGHT_DECAY = 0.01
 SHORT, LONGER = (4,), (4, 8, 16)  # epochs to choose from
 

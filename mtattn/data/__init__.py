@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtattn.data.presets import (
     CELEBA_ATTRIBUTES,
+    CELEBA_CROP,
     CELEBA_GROUPS,
     CELEBA_GROUPS_MCNN,
     CELEBA_GROUPS_PSMCNN,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CELEBA_ATTRIBUTES",
+    "CELEBA_CROP",
     "CELEBA_GROUPS",
     "CELEBA_GROUPS_MCNN",
     "CELEBA_GROUPS_PSMCNN",
