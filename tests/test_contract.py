@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from settings import GROUPS, tiny
 from torch import nn
 
 from mtattn import (
@@ -24,7 +25,6 @@ from mtattn import (
 )
 from mtattn.modules import AttentionalFusion, EmbeddingHead, GroupMLP, MaskHead, MultiLevelFusion
 
-GROUPS = AttributeGroups({"nose": ["Big_Nose"], "eyes": ["Narrow_Eyes", "Eyeglasses", "Bags"], "chin": ["Goatee"]})
 MIXED = AttributeGroups(
     {
         "face": ["Smiling", Categorical("hair", ("none", "short", "middle", "long"))],
@@ -140,10 +140,10 @@ CASES = {
     "FARAMTN custom": Case(
         custom_model, ((4, 3, 32, 32),), "sizes={'nose': 1, 'eyes': 3, 'chin': 1}", has_device=False
     ),
-    "FARAMTN resnet18": Case(
-        lambda: FARAMTN.from_timm("resnet18", GROUPS, fused_channels=64),
+    "FARAMTN from timm": Case(
+        lambda: tiny(fused_channels=16),
         ((4, 3, 64, 64),),  # 2 x 2 positions: of a single one nobody learns where to look
-        "512, 3, reduction=16, out_channels=512",
+        "32, 3, reduction=16, out_channels=32",
         has_device=False,
         has_norm=True,
     ),

@@ -18,8 +18,6 @@ from mtattn.modules import (
     MaskHead,
 )
 
-pytestmark = pytest.mark.outside  # it passes whole numbers and lists where floats and tensors are annotated
-
 GROUPS = AttributeGroups({"head": ["Hat"], "body": ["Vest", "Bag"]})
 MAPS = st.tuples(st.integers(1, 4), st.integers(1, 4))
 
