@@ -75,7 +75,7 @@ def main(options: Namespace) -> None:
     if options.start_from is not None:
         set_seed(options.seed)  # what is new to the model starts by chance
         model = FARAMTN.from_pretrained(options.start_from, groups=groups)  # what it knows of these is kept by name
-        config = model.config  # the record shall say what the model is, not what a new one would have been
+        config = model.config  # the record has to say what the model is, not what a new one would have been
         options.backbone, options.drop_stages = config["backbone"]["name"], config["backbone"]["drop_stages"]
         options.image_size = config["image"]["size"]
         options.reduction, options.spatial = config["reduction"], config["spatial"]

@@ -67,7 +67,7 @@ def _kind(x: object) -> str:
 
 
 def _way_out(x: Tensor, axes: tuple[str, ...], sizes: Mapping[str, int]) -> str:
-    """What is likely wrong with a tensor, and the line that mends it; empty where nothing is likely."""
+    """What is likely wrong with a tensor, and the line that corrects it; empty where nothing is likely."""
     channel, channels = len(axes) - 1, sizes.get(axes[-1])
     if x.ndim > len(axes) and x.shape[-1] == channels:
         tokens = ", or the map that these tokens make: x.movedim(-1, 1).unflatten(-1, (height, width))"

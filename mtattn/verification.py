@@ -73,9 +73,9 @@ class VerificationMetrics(Metric):
         if not similarity.shape == same.shape == fold.shape or similarity.ndim != 1:
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (similarity, same, fold))
             raise ValueError(f"VerificationMetrics: similarity, same and fold have one number a pair, got {shapes}.")
-        self.similarity.append(similarity.detach().double())
-        self.same.append(same)
-        self.fold.append(fold)
+        self.similarity.append(similarity.detach().to(torch.float64, copy=True))  # the caller may reuse its tensors
+        self.same.append(same.clone())
+        self.fold.append(fold.clone())
 
     def compute(self) -> dict[str, Any]:
         """Measure all pairs so far.

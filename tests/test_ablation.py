@@ -246,3 +246,20 @@ def test_a_number_that_is_always_the_same_has_no_score():
 def test_a_number_without_its_mean_is_refused():
     with pytest.raises(ValueError, match=r"measure_ablations: the number 'age' has no mean and std yet"):
         measure_ablations(nn.Linear(1, 1), [], AttributeGroups({"age": [Number("age")]}))
+
+
+def test_an_output_that_is_nan_leaves_its_attribute_without_a_score():
+    targets = torch.tensor([[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]])
+    outputs = torch.tensor([[2.0, torch.nan], [-2.0, -1.0], [2.0, 3.0]])
+    groups = AttributeGroups({"eyes": ["glasses", "squint"]})
+    scores = Scorer(targets, groups, num_resamples=1, seed=0)(outputs)[0]
+    assert scores[0] == 1
+    assert scores[1].isnan()
+    targets[0, 1] = torch.nan  # nobody looks at an output without a label
+    assert Scorer(targets, groups, num_resamples=1, seed=0)(outputs)[0, 1] == 1
+
+
+def test_targets_without_any_label_are_refused():
+    groups = AttributeGroups({"eyes": ["glasses"]})
+    with pytest.raises(ValueError, match="measure_ablations: .* labels, got 3 images without one; pass batches"):
+        Scorer(torch.full((3, 1), torch.nan), groups, num_resamples=1, seed=0)

@@ -1,4 +1,4 @@
-"""What users pass in place of features: the error tells what came, the likely cause and the line that mends it."""
+"""What users pass in place of features: the error tells what came, the likely cause and the line that corrects it."""
 
 from collections import OrderedDict
 

@@ -238,8 +238,20 @@ def test_a_module_on_the_meta_device_can_be_filled_and_reset(case):
     }
 
 
+def seeded(reset_parameters):
+    """Draw the same at each call, so that what constructor and reset draw can be compared number by number."""
+
+    def reset(self):
+        torch.manual_seed(0)
+        reset_parameters(self)
+
+    return reset
+
+
 @cases({name: case for name, case in MODELS.items() if case.has_device})
-def test_reset_parameters_starts_as_the_constructor_does(case):
+def test_reset_parameters_starts_as_the_constructor_does(case, monkeypatch):
+    for kind in {type(part) for part in case.build().modules() if hasattr(part, "reset_parameters")}:
+        monkeypatch.setattr(kind, "reset_parameters", seeded(kind.reset_parameters))
     module, fresh = case.build(), case.build()
     with torch.no_grad():
         for parameter in module.parameters():
@@ -248,15 +260,7 @@ def test_reset_parameters_starts_as_the_constructor_does(case):
     for part in parts:
         part.reset_parameters() if hasattr(part, "reset_parameters") else None
     for (name, p), q in zip(module.named_parameters(), fresh.parameters(), strict=True):
-        if name.startswith("shared."):
-            assert (p == 7).all(), name
-        elif not q.std() > 0:
-            assert torch.equal(p, q), name
-        else:
-            assert p.abs().max() < 2, name
-            if p.numel() > 50:
-                torch.testing.assert_close(p.std(), q.std(), rtol=0.25, atol=0, msg=name)
-                assert p.mean().abs() < 0.4 * p.std(), name
+        assert (p == 7).all() if name.startswith("shared.") else torch.equal(p, q), name
 
 
 @cases(MODELS)
@@ -346,7 +350,7 @@ def test_autocast_gives_finite_results_and_gradients(dtype, case, device):
     out.float().square().sum().backward()
     assert all(p.grad.isfinite().all() for p in module.parameters())
     exact = module(*inputs)
-    assert (out - exact).abs().max() < 0.05 * exact.abs().max() + 0.02
+    assert (out - exact).abs().max() < 3 * torch.finfo(dtype).eps * exact.abs().max()
 
 
 @cases({name: case for name, case in CASES.items() if case.is_loss})

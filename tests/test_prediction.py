@@ -178,6 +178,9 @@ def test_a_run_a_model_and_a_stopped_run_are_found(model, paths, tmp_path):
     model.save_pretrained(tmp_path / "finished/model")
     assert find_model(tmp_path / "finished") == find_model(tmp_path / "finished/model")
     assert find_model("somebody/on-the-hub") == "somebody/on-the-hub"
+    for epoch in ("epoch-9999", "epoch-10000", "partial"):
+        model.save_pretrained(tmp_path / "stopped/checkpoints" / epoch)
+    assert find_model(tmp_path / "stopped") == str(tmp_path / "stopped/checkpoints/epoch-10000")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"find_model: no model in .*empty, .* give the folder of a run"):
         find_model(tmp_path / "empty")

@@ -33,7 +33,7 @@ from mtattn.report import (
 )
 from mtattn.report.ablation import ablation_sentences
 from mtattn.report.faces import overlay
-from mtattn.report.files import SCORES
+from mtattn.report.files import ATTRIBUTE_SCORES
 from mtattn.report.kinds import plot_confusion, verdict_of
 from mtattn.report.sentences import headline
 
@@ -484,7 +484,7 @@ class TestHostileValues:
     @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@sum", "\tx"])
     def test_a_name_is_no_formula_in_a_spreadsheet(self, tmp_path, name):
         groups = AttributeGroups({name: [f"{name} too"]})
-        write_metrics(tmp_path, {"test": {"attributes": {f"{name} too": dict.fromkeys(SCORES, 0.5)}}}, groups)
+        write_metrics(tmp_path, {"test": {"attributes": {f"{name} too": dict.fromkeys(ATTRIBUTE_SCORES, 0.5)}}}, groups)
         with (tmp_path / "metrics.csv").open(encoding="utf-8", newline="") as file:
             row = list(csv.reader(file))[1]
         assert row[:2] == [f"'{name}", f"'{name} too"]

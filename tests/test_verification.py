@@ -59,6 +59,15 @@ class TestVerificationMetrics:
             allowed = [a[same].double().mean() for a in accepted if a[~same].double().mean() <= rate]
             assert found == pytest.approx(float(max(allowed)))
 
+    def test_what_the_caller_does_to_its_tensors_afterwards_changes_nothing(self):
+        given, metrics, expected = drawn(0, 6, 4, 1000), VerificationMetrics(), VerificationMetrics()
+        given = given[0].double(), *given[1:]
+        expected.update(*(tensor.clone() for tensor in given))
+        metrics.update(*given)
+        for tensor in given:
+            tensor.zero_()
+        assert metrics.compute() == expected.compute()
+
     @given(st.integers(0, 2**31 - 1), st.sampled_from([0.01, 1.0, 300.0]))
     def test_the_scale_of_the_similarities_does_not_matter(self, seed, scale):
         similarity, same, fold = drawn(seed, 6, 4, 1000)

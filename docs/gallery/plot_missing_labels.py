@@ -96,4 +96,4 @@ plt.show()
 #
 # All this is for labels that are missing at random. Labels that are missing for a
 # reason, say because nobody could decide, leave another, easier population behind, and
-# NaN does not mend that.
+# NaN does not correct that.

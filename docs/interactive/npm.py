@@ -76,7 +76,7 @@ def _download(package: Package) -> bytes:
     if npm is None:
         raise OSError("there is no npm")
     with tempfile.TemporaryDirectory() as folder:
-        # one try, because a machine without network shall not wait for npm's three
+        # one try, because a machine without network should not wait for npm's three
         command = [npm, "pack", f"{package.name}@{package.version}", "--ignore-scripts", "--fetch-retries=0"]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)

@@ -43,19 +43,25 @@ class Scorer:
         classes = torch.stack(
             [_class(kind, truth) for kind, truth in zip(groups.kinds, targets.unbind(1), strict=True)], 1
         )
+        if not (classes >= 0).any():
+            raise ValueError(
+                f"measure_ablations: scores compare outputs with labels, got {len(targets)} images without one; "
+                f"pass batches whose targets hold labels."
+            )
         self.members = [(classes == index).float() for index in range(int(classes.max()) + 1)]
         self.counts = [self.times @ members for members in self.members]
         num_classes = sum((count[0] > 0).int() for count in self.counts)
         self.defined = num_classes > torch.tensor([not isinstance(kind, Number) for kind in groups.kinds])
 
     def __call__(self, outputs: Float[Tensor, "image column"]) -> Float[Tensor, "resample attribute"]:
-        """Compute the scores; NaN where the labels leave one undefined."""
+        """Compute the scores; NaN where the labels leave one undefined, or an output that has a label is NaN."""
         columns = [outputs[:, self.groups.columns_of(name)] for name in self.groups.attributes]
-        parts = zip(self.groups.kinds, columns, self.targets.unbind(1), strict=True)
+        parts = list(zip(self.groups.kinds, columns, self.targets.unbind(1), strict=True))
         hits = torch.stack([_hit(*part) for part in parts], 1)
         sums = [self.times @ torch.where(members > 0, hits, 0) for members in self.members]
         shares = torch.stack([total / count for total, count in zip(sums, self.counts, strict=True)])
-        return shares.nanmean(0).where(self.defined, torch.nan)
+        broken = torch.stack([(outputs_of.isnan().any(1) & ~truth.isnan()).any() for _, outputs_of, truth in parts])
+        return shares.nanmean(0).where(self.defined & ~broken, torch.nan)
 
 
 def _class(kind: Attribute, targets: Float[Tensor, " image"]) -> Int[Tensor, " image"]:

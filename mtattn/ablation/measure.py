@@ -1,7 +1,7 @@
 """measure_ablations: what each part of a trained model does on a data set."""
 
-from collections.abc import Callable, Generator, Iterable
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from itertools import permutations
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mtattn._modes import evaluating
 from mtattn.ablation.changes import Change, Scorer
 from mtattn.ablation.replace import ablated_each, heard_from
 from mtattn.ablation.reuse import trunk_run_once
@@ -94,7 +95,7 @@ def measure_ablations(
     """
     check_groups("measure_ablations", groups)
     check_fitted("measure_ablations", groups)
-    with _evaluating(model):
+    with evaluating(model):
         seen = _observe(model, batches)
         replacements, links = _simpler(seen), _links(seen, len(groups))
         contexts: list[Callable[[], AbstractContextManager[None]]]
@@ -257,14 +258,3 @@ def _outputs_in(
 
 def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Generator[None]:
-    in_training = [part for part in model.modules() if part.training]  # not always all: parts may be frozen
-    model.eval()
-    try:
-        yield
-    finally:
-        for part in in_training:
-            part.training = True

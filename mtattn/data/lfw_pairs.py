@@ -104,7 +104,7 @@ def _read_pairs(path: Path) -> list[_Pair]:
         numbers = words[1:] if same and len(words) == 3 else words[1::2]
         if len(words) != (3 if same else 4) or not all(number.isdecimal() for number in numbers):
             form = "a name and two numbers" if same else "a name and a number, twice"
-            raise ValueError(f"LFWPairs: line {position + 2} of {path} is {form}, got {' '.join(words)!r}; mend it.")
+            raise ValueError(f"LFWPairs: line {position + 2} of {path} is {form}, got {' '.join(words)!r}; correct it.")
         first, second = (f"{name}/{name}_{int(number):04d}.jpg" for name, number in zip(names, numbers, strict=True))
         pairs.append(_Pair(first, second, same, position // (2 * each)))
     return pairs

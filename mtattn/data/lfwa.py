@@ -104,7 +104,9 @@ def _read_labels(path: Path) -> tuple[Shaped[np.ndarray, " image"], Int8[np.ndar
     _check_unique(path, "image", names.tolist())
     without_person = [name for name in names.tolist() if "/" not in name]
     if without_person:
-        raise ValueError(f"LFWA: image names are Person\\file.jpg, got {without_person[0]!r} in {path}; mend the name.")
+        raise ValueError(
+            f"LFWA: image names are Person\\file.jpg, got {without_person[0]!r} in {path}; correct the name."
+        )
     if labels.shape != (len(names), len(columns)):
         raise ValueError(
             f"LFWA: label has a row for each of {len(names)} images and a column for each of {len(columns)} "
@@ -115,7 +117,7 @@ def _read_labels(path: Path) -> tuple[Shaped[np.ndarray, " image"], Int8[np.ndar
         row, column = wrong[0]
         raise ValueError(
             f"LFWA: a label is 0 or 1, got {labels[row, column]:g} for {columns[column]!r} of {names[row]} in {path}; "
-            f"mend the file or get it again."
+            f"correct the file or get it again."
         )
     return names, (2 * labels - 1).astype(np.int8), columns
 

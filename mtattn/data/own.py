@@ -85,7 +85,7 @@ def _read_rows(file: str | Path) -> tuple[list[str], list[_Row]]:
             rows.append(_Row(line, [cell.strip() for cell in cells]))
             line = reader.line_num + 1  # of a row with a line break in quotes the first
     except csv.Error as error:
-        raise ValueError(f"read_csv_labels: {file} is no csv, got {error} in line {line}; mend the line.") from error
+        raise ValueError(f"read_csv_labels: {file} is no csv, got {error} in line {line}; correct the line.") from error
     rows = [row for row in rows if any(row.cells)]  # blank lines are passed over
     if not rows or len(rows[0].cells) < 2:
         raise ValueError(
@@ -117,7 +117,7 @@ def _check_rows(file: str | Path, header: list[str], rows: list[_Row]) -> None:
         file,
         f"a row has an image name and {width - 1} value{'s' * (width > 2)}",
         (f"{len(row.cells) - 1} in line {row.line}" for row in rows if len(row.cells) != width),
-        "mend or delete the rows",
+        "correct or delete the rows",
     )
     _refuse(
         file,
@@ -139,7 +139,7 @@ def _check_rows(file: str | Path, header: list[str], rows: list[_Row]) -> None:
         file,
         "a value is 1, 0 or empty (unknown)",
         (f"{cell!r} for {name!r} in line {line}" for line, name, cell in cells if cell.lower() not in _VALUES),
-        "mend the values, or delete columns that are no attributes",
+        "correct the values, or delete columns that are no attributes",
     )
     both = {name for _, name, cell in cells if cell in _MINUS} & {name for _, name, cell in cells if cell in _ZERO}
     _refuse(

@@ -128,7 +128,7 @@ def _table(
         raise ValueError(
             f"{owner}: a value is {', '.join(map(str, allowed[:-1]))} or {allowed[-1]}, "
             f"got {_excerpt(chars[start : start + length].tobytes())} for {columns[column]!r} "
-            f"in line {lines[row]} of {path}; mend or delete the row."
+            f"in line {lines[row]} of {path}; correct or delete the row."
         )
     _check_unique(owner, path, names, lines)
     return Table(path, columns, names, values)
@@ -143,7 +143,7 @@ def _lines(
     for row in rows[cells[rows] != num_values + 1][:1]:
         raise ValueError(
             f"{owner}: a row holds an image name and {num_values} value{'s' * (num_values > 1)}, "
-            f"got {cells[row] - 1} in line {row + first_line} of {path}; mend or delete the row."
+            f"got {cells[row] - 1} in line {row + first_line} of {path}; correct or delete the row."
         )
     return rows + first_line
 
@@ -159,7 +159,7 @@ def _names(
     for row in np.flatnonzero(lengths > _LONGEST_NAME)[:1]:  # the array has the width of the longest name in each row
         raise ValueError(
             f"{owner}: an image name has at most {_LONGEST_NAME} bytes, got {lengths[row]} in line {lines[row]} of "
-            f"{path}; mend or delete the row."
+            f"{path}; correct or delete the row."
         )
     return np.array(
         [rows[start : start + length] for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)],

@@ -22,7 +22,7 @@ class AttributeGroups(Mapping[str, tuple[str, ...]]):
     all attributes are binary. Every group axis follows ``list(groups)``.
 
     Args:
-        groups: The attributes of each group, groups and attributes in the order that they shall have.
+        groups: The attributes of each group, groups and attributes in the order of the outputs.
 
     Raises:
         TypeError: It is no mapping, or a name is no string.

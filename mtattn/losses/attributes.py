@@ -30,7 +30,7 @@ class LossSums(NamedTuple):
 
 
 class AttributeLosses(Constants, Float32State):
-    """The losses of attributes of every kind, in nats: who knows nothing of an attribute pays log 2 on it.
+    """The losses of attributes of every kind, in nats; to know nothing of an attribute costs log 2.
 
     All attributes of a kind are computed together; kinds that the groups lack cost nothing.
 

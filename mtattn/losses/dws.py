@@ -15,7 +15,7 @@ from mtattn.losses.weights import ClassWeight, PosWeight
 class DWSLoss(AttributeLosses):
     """The loss of attributes in groups, the groups weighted so that they converge together.
 
-    Each kind of attribute has its own loss, all in one unit: who knows nothing of an attribute pays log 2 on it.
+    Each kind of attribute has its own loss, all in one unit: to know nothing of an attribute costs log 2.
 
     - binary: binary cross-entropy;
     - categorical: cross-entropy times log 2 / log (number of classes);

@@ -63,7 +63,7 @@ def class_weight_tensor(
 
 
 def _copied(weight: Tensor, device: torch.device | str | None) -> Tensor:
-    """Copy weights, which were made on the CPU because they are looked at, to where they shall be."""
+    """Copy weights, which were made on the CPU because they are looked at, to the device of the loss."""
     return weight.to(torch.get_default_device() if device is None else device, copy=True)
 
 

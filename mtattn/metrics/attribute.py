@@ -103,7 +103,7 @@ class AttributeMetrics(Metric):
 
     @property
     def mean_scores(self) -> tuple[str, ...]:
-        """The mean scores that :meth:`compute` gives for these attributes, first the one that speaks for all."""
+        """The mean scores that :meth:`compute` gives for these attributes, first the one that sums them all up."""
         kinds = set(map(type, self.groups.kinds))
         means = ["mean_skill"] if kinds != {str} else []
         means += ["mean_accuracy"] if kinds - {Number} else []

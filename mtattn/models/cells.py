@@ -1,15 +1,15 @@
 """Where in the picture the cells of attribute maps look: at the middle of what their convolutions read."""
 
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from mtattn._modes import evaluating
 from mtattn.functional import Centres, square_centres
 
 
@@ -57,7 +57,7 @@ def _follow(model: Any, size: list[int]) -> Centres:
     num_colors = len(model.config.get("image", {}).get("mean", range(3)))
     images: Any = next(iter(model.parameters())).new_zeros(1, num_colors, *size)
     images.axes = _Axis(size[0]), _Axis(size[1])
-    with _evaluating(model), torch.compiler.set_stance("force_eager"), _Following():
+    with evaluating(model), torch.compiler.set_stance("force_eager"), _Following():
         maps = model.attribute_maps(images)
     cells = maps.shape[-2:]
     if not hasattr(maps, "axes"):  # behind a scripted trunk, for one
@@ -173,18 +173,6 @@ def _kernel(told: Mapping[str, Any]) -> tuple[list[int], list[int], list[float]]
 def _pair(value: Any) -> list[int]:
     numbers = [value] if isinstance(value, int) else list(value)
     return [numbers[0], numbers[-1]]
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Generator[None]:
-    modes = {module: module.training for module in model.modules()}
-    try:
-        for module in modes:
-            module.training = False
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _is_sound(known: Any) -> bool:

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from mtattn.groups import AttributeGroups
 from mtattn.models.config import OPTIONS, check_config
-from mtattn.models.saving import CONFIG_FILE, WEIGHTS_FILE
+from mtattn.models.saving import BEST_FILE, CONFIG_FILE, WEIGHTS_FILE
 
 DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
 _DECIDES = ("groups", "backbone", "num_heads", "reduction", "spatial")  # what predictions depend on, beside the shapes
@@ -47,9 +47,6 @@ class Saved:
     groups: AttributeGroups
     shapes: dict[str, tuple[int, ...]]
     remembered: dict[str, Any]
-
-
-BEST_FILE = "best.safetensors"  # of a checkpoint that mtattn.training wrote
 
 
 def find(place: "str | PathLike[str]", download: Mapping[str, Any]) -> Saved:

@@ -1,4 +1,4 @@
-"""Where the model of a run lies."""
+"""Where the checkpoints and the model of a run lie."""
 
 import os
 from pathlib import Path
@@ -27,7 +27,7 @@ def find_model(place: "str | os.PathLike[str]") -> str:
     folder = Path(place).expanduser()
     if not folder.is_dir():
         return str(place)
-    checkpoints = sorted(folder.glob("checkpoints/epoch-????"), reverse=True)
+    checkpoints = reversed(complete_checkpoints(folder / "checkpoints"))
     for candidate in (folder, folder / "model", *checkpoints):
         if (candidate / CONFIG_FILE).is_file():
             return str(candidate)
@@ -35,3 +35,24 @@ def find_model(place: "str | os.PathLike[str]") -> str:
         f"find_model: no model in {folder.absolute()}, neither {CONFIG_FILE} nor model/{CONFIG_FILE} nor a checkpoint "
         f"that has one; give the folder of a run or of a saved model."
     )
+
+
+def checkpoint_of(checkpoints: Path, epoch: int) -> Path:
+    """Name the checkpoint that is written at the end of an epoch."""
+    return checkpoints / f"epoch-{epoch:04d}"
+
+
+def complete_checkpoints(checkpoints: Path) -> list[Path]:
+    """List the checkpoints that were finished, the oldest first."""
+    return sorted(filter(epoch_of, checkpoints.glob("epoch-*")), key=epoch_of)
+
+
+def last_checkpoint(checkpoints: Path) -> Path | None:
+    """Find the last checkpoint that was finished."""
+    return max(complete_checkpoints(checkpoints), key=epoch_of, default=None)
+
+
+def epoch_of(checkpoint: Path) -> int:
+    """Read from a checkpoint's name after which epoch it was written; 0 for what is no finished checkpoint."""
+    number = checkpoint.name.removeprefix("epoch-")
+    return int(number) if number.isdecimal() else 0

@@ -13,6 +13,7 @@ from torch import nn
 from mtattn.models.card import CARD_FILE, is_unchanged
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
+BEST_FILE = "best.safetensors"  # the weights in a checkpoint of a run
 
 
 @contextmanager
@@ -75,7 +76,7 @@ def save(model: nn.Module, folder: Path, config: Mapping[str, Any]) -> None:
         raise ValueError(f"FARAMTN.save_pretrained: model.config is saved as JSON: {error}.") from error
     weights, file = folder / WEIGHTS_FILE, folder / CONFIG_FILE
     try:
-        # one entry only: safetensors writes several in no fixed order, and the same model shall give the same bytes
+        # one entry only: safetensors writes several in no fixed order, and the same model has to give the same bytes
         save_model(model, str(weights), metadata={"config": remembered})
         # written here because huggingface_hub sorts the keys, and the order of the groups is the order of the columns
         file.write_text(text + "\n", encoding="utf-8")

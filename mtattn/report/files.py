@@ -14,7 +14,7 @@ from mtattn.groups import AttributeGroups
 from mtattn.report.kinds import is_mixed
 from mtattn.report.numbers import Scores, number
 
-SCORES = ("accuracy", "balanced_accuracy", "f1", "average_precision", "majority_accuracy")
+ATTRIBUTE_SCORES = ("accuracy", "balanced_accuracy", "f1", "average_precision", "majority_accuracy")
 
 
 def write_metrics(folder: str | os.PathLike[str], metrics: Mapping[str, Any], groups: AttributeGroups) -> None:
@@ -31,7 +31,7 @@ def write_metrics(folder: str | os.PathLike[str], metrics: Mapping[str, Any], gr
     Example:
         >>> import tempfile
         >>> folder, groups = Path(tempfile.mkdtemp()), AttributeGroups({"mouth": ["Smiling"]})
-        >>> scores = dict.fromkeys(SCORES, 0.9)
+        >>> scores = dict.fromkeys(ATTRIBUTE_SCORES, 0.9)
         >>> write_metrics(folder, {"test": {"attributes": {"Smiling": scores}}}, groups)
         >>> sorted(file.name for file in folder.iterdir())
         ['metrics.csv', 'metrics.json']
@@ -53,7 +53,9 @@ def _without_nan(value: Any) -> Any:
 
 def _as_csv(attributes: Mapping[str, Scores], groups: AttributeGroups) -> str:
     mixed = is_mixed(groups)
-    scores = list(dict.fromkeys(score for row in attributes.values() for score in row)) if mixed else list(SCORES)
+    scores = (
+        list(dict.fromkeys(score for row in attributes.values() for score in row)) if mixed else list(ATTRIBUTE_SCORES)
+    )
     lines = StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(["group", "attribute", *(["kind"] * mixed), *scores])

@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 
 from mtattn._extras import needed_by
 from mtattn.losses import DWSLoss
+from mtattn.models.runs import checkpoint_of, complete_checkpoints, epoch_of, last_checkpoint
+from mtattn.models.saving import BEST_FILE, CONFIG_FILE
 from mtattn.training.begun import Settings, check_new, check_same_run
 from mtattn.training.disk import one_line, to_disk, written_by_all
 
@@ -20,30 +22,9 @@ with needed_by("mtattn.training", extra="recipes"):
     from accelerate.utils import broadcast_object_list
     from safetensors.torch import save_model
 
-BEST_FILE, CONFIG_FILE = "best.safetensors", "config.json"
 HISTORY_FILE = "history.json"
 MANIFEST_FILE = "files.json"
 KEPT = 2  # the last, and the one before it should the last be damaged
-
-
-def checkpoint_of(checkpoints: Path, epoch: int) -> Path:
-    """Name the checkpoint that is written at the end of an epoch."""
-    return checkpoints / f"epoch-{epoch:04d}"
-
-
-def complete_checkpoints(checkpoints: Path) -> list[Path]:
-    """List the checkpoints that were finished, the oldest first."""
-    return sorted(filter(_epoch, checkpoints.glob("epoch-*")), key=_epoch)
-
-
-def last_checkpoint(checkpoints: Path) -> Path | None:
-    """Find the last checkpoint that was finished."""
-    return max(complete_checkpoints(checkpoints), key=_epoch, default=None)
-
-
-def _epoch(checkpoint: Path) -> int:
-    number = checkpoint.name.removeprefix("epoch-")
-    return int(number) if number.isdecimal() else 0
 
 
 def save_checkpoint(
@@ -109,7 +90,7 @@ def _finish(
 
 
 def _delete_before(checkpoint: Path, checkpoints: Path) -> None:
-    earlier = [other for other in complete_checkpoints(checkpoints) if _epoch(other) < _epoch(checkpoint)]
+    earlier = [other for other in complete_checkpoints(checkpoints) if epoch_of(other) < epoch_of(checkpoint)]
     for old in earlier[: 1 - KEPT]:
         shutil.rmtree(old)
 

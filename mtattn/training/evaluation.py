@@ -1,7 +1,6 @@
 """evaluate: measure a model on a data set, in one process or several."""
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mtattn._extras import needed_by
+from mtattn._modes import evaluating
 from mtattn.functional import sums_of
 from mtattn.losses import AttributeLosses
 from mtattn.metrics import AttributeMetrics
@@ -75,8 +75,7 @@ def measure(
     joined = torch.ones(len(names), 1) if metrics.groups.columns is metrics.groups else torch.eye(len(names))
     joined = joined.bool().to(accelerator.device)
     total = torch.zeros(3, joined.shape[1], device=accelerator.device)
-    with modes_kept(model):
-        model.eval()
+    with evaluating(model):
         for batch in own_images:
             images, targets = send_to_device(batch, accelerator.device, non_blocking=True)
             with accelerator.autocast():
@@ -102,14 +101,3 @@ def in_words(scores: Mapping[str, Any]) -> str:
         "mean_average_precision": "average precision {mean_average_precision:.4f}",
     }
     return ", ".join(text.format(**scores) for score, text in said.items() if score in scores)
-
-
-@contextmanager
-def modes_kept(*modules: nn.Module) -> Generator[None]:
-    """Give each part of modules its mode back, training or evaluation, however what happens meanwhile ends."""
-    modes = [(part, part.training) for module in modules for part in module.modules()]  # parts may be frozen
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode

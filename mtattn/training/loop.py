@@ -7,16 +7,19 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mtattn._extras import needed_by
+from mtattn._modes import modes_kept
 from mtattn.groups import check_known
 from mtattn.losses import DWSLoss
 from mtattn.metrics import AttributeMetrics
+from mtattn.models.runs import checkpoint_of
+from mtattn.models.saving import BEST_FILE
 from mtattn.training.begun import how_begun, num_images
-from mtattn.training.checkpoints import BEST_FILE, check_begins, checkpoint_of, load_checkpoint, save_checkpoint
+from mtattn.training.checkpoints import check_begins, load_checkpoint, save_checkpoint
 from mtattn.training.checks import Options, check_length
 from mtattn.training.columns import check_columns
 from mtattn.training.distributed import given_back, new_accelerator, with_synchronized_batch_norm
 from mtattn.training.epochs import Record, Run
-from mtattn.training.evaluation import Images, in_words, modes_kept
+from mtattn.training.evaluation import Images, in_words
 from mtattn.training.items import check_data
 from mtattn.training.lock import locked
 
