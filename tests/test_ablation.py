@@ -261,5 +261,5 @@ def test_an_output_that_is_nan_leaves_its_attribute_without_a_score():
 
 def test_targets_without_any_label_are_refused():
     groups = AttributeGroups({"eyes": ["glasses"]})
-    with pytest.raises(ValueError, match="measure_ablations: .* labels, got 3 images without one; pass batches"):
+    with pytest.raises(ValueError, match=r"measure_ablations: .* labels, got 3 images without one; pass batches"):
         Scorer(torch.full((3, 1), torch.nan), groups, num_resamples=1, seed=0)
