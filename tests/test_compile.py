@@ -144,6 +144,7 @@ def test_the_model_exports_with_any_batch_and_image_size(name, case):
         pytest.param(WSGSA(16, 3, spatial=True), id="spatial"),
         pytest.param(WSGSA(16, 3, shared=nn.Conv2d(16, 8, 3), out_channels=8), id="shared"),
         pytest.param(WSGSA(16, 3), id="plain"),
+        pytest.param(WSGSA(16, 3, reduction=None), id="fixed gates"),
     ],
 )
 def test_wsgsa_exports_with_any_size_of_space(module, name):

@@ -99,12 +99,28 @@ CASES = {
     "WSGSA mean and maximum": Case(
         lambda **to: WSGSA(32, 3, reduction=4, squeeze="mean+max", **to), ((4, 32, 5, 5),), "squeeze='mean+max'"
     ),
+    "WSGSA fixed gates": Case(
+        lambda **to: WSGSA(32, 3, reduction=None, spatial=True, key_channels=8, **to),
+        ((4, 32, 5, 5),),
+        "32, 3, reduction=None",
+    ),
     "CGFF": Case(lambda **to: CGFF(32, num_heads=4, **to), ((4, 3, 32, 5, 5),), "32, num_heads=4"),
     "CGFF without norm": Case(
         lambda **to: CGFF(32, num_heads=4, norm=False, **to), ((4, 3, 32, 5, 5),), "32, num_heads=4"
     ),
     "CGFF allowed": Case(
         lambda **to: CGFF(32, num_heads=4, allowed=ALLOWED, **to), ((4, 3, 32, 5, 5),), "num_heads=4, allowed=5 pairs"
+    ),
+    "CGFF pairs": Case(
+        lambda **to: CGFF(32, num_heads=4, num_groups=3, **to), ((4, 3, 32, 5, 5),), "num_heads=4, num_groups=3"
+    ),
+    "CGFF pairs alone": Case(
+        lambda **to: CGFF(32, num_heads=4, key_channels=0, num_groups=3, **to),
+        ((4, 3, 32, 5, 5),),
+        "num_heads=4, key_channels=0, num_groups=3",
+    ),
+    "CGFF uniform": Case(
+        lambda **to: CGFF(32, num_heads=4, key_channels=0, **to), ((4, 3, 32, 5, 5),), "key_channels=0"
     ),
     "GroupHeads": Case(
         lambda **to: GroupHeads(32, GROUPS, **to), ((4, 3, 32),), "32, sizes={'nose': 1, 'eyes': 3, 'chin': 1}"

@@ -147,7 +147,9 @@ class TestHostileValues:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            pytest.param({"reduction": "16"}, "reduction is a whole number from 1 to 65536, got '16'", id="text"),
+            pytest.param(
+                {"reduction": "16"}, "reduction is a whole number from 1 to 65536, or null, got '16'", id="text"
+            ),
             pytest.param({"num_heads": None}, "num_heads is a whole number .*, got None", id="null"),
             pytest.param({"key_channels": 1.5}, "key_channels is a whole number .*, got 1.5", id="broken"),
             pytest.param({"channels": True}, "channels is a whole number .*, got True", id="a boolean"),

@@ -181,6 +181,18 @@ class TestWSGSA:
         gates = sum(p.numel() for p in WSGSA(2048, 1).parameters())
         assert gates == 526_464
 
+    def test_fixed_gates_are_the_same_for_all_images_and_cost_a_number_each(self):
+        wsgsa = grown(WSGSA(60, 8, reduction=None), "cpu")
+        gates = wsgsa.gates(torch.randn(16, 60, 7, 7).double())
+        assert gates.shape == (16, 8, 60)
+        assert torch.equal(gates, wsgsa.up_bias.sigmoid().expand(16, -1, -1))
+        assert sum(parameter.numel() for parameter in wsgsa.parameters()) == 8 * 60
+        x = torch.randn(2, 60, 3, 3).double()
+        torch.testing.assert_close(wsgsa(x), torch.einsum("gc,bchw->bgchw", gates[0], x))
+
+    def test_new_fixed_gates_are_one_half(self):
+        assert (WSGSA(64, 8, reduction=None).gates(torch.randn(2, 64)) == 0.5).all()
+
     def test_new_gates_are_near_one_half_and_differ_between_groups(self):
         gates = WSGSA(64, 8).gates(torch.randn(16, 64, 7, 7))
         assert (gates - 0.5).abs().max() < 0.2
@@ -263,6 +275,11 @@ class TestWSGSA:
             pytest.param({"channels": 0}, "WSGSA: channels must be at least 1, got 0", id="channels"),
             pytest.param({"num_groups": 0}, "WSGSA: num_groups must be at least 1, got 0", id="groups"),
             pytest.param({"reduction": 0}, "WSGSA: reduction must be at least 1, got 0", id="no reduction"),
+            pytest.param(
+                {"reduction": None, "squeeze": "mean+max"},
+                "WSGSA: squeeze says what the gates see, and with reduction=None they see nothing, got squeeze='mean",
+                id="nothing to squeeze",
+            ),
             pytest.param({"key_channels": 0}, "WSGSA: key_channels must be at least 1, got 0", id="keys"),
             pytest.param({"out_channels": 0}, "WSGSA: out_channels must be at least 1, got 0", id="out"),
             pytest.param(
@@ -332,6 +349,32 @@ class TestCGFF:
         x = torch.randn(2, 4, 6, 2, dtype=torch.float64)
         assert_same_with_gradients(cgff, cgff.affinity, slow, x, device)
 
+    def test_learned_pairs_shift_the_scores(self, device):
+        cgff = grown(CGFF(6, num_heads=3, num_groups=4), device)
+        plain = CGFF(6, num_heads=3).double().to(device)
+        plain.load_state_dict({name: value for name, value in cgff.state_dict().items() if name != "prior"})
+        x = torch.randn(2, 4, 6, 2, dtype=torch.float64, device=device)
+        shifted = plain._affinity(x) * cgff.prior.exp()
+        torch.testing.assert_close(cgff._affinity(x), shifted / shifted.sum(-1, keepdim=True))
+
+    def test_without_keys_the_affinity_is_that_of_the_pairs_whatever_comes(self, device):
+        cgff = grown(CGFF(6, num_heads=3, key_channels=0, num_groups=4), device)
+        x = torch.randn(2, 4, 6, 2, dtype=torch.float64, device=device)
+        affinity = cgff.affinity(x)
+        torch.testing.assert_close(affinity, cgff.prior.softmax(-1).mean(0).expand(2, -1, -1))
+        torch.testing.assert_close(cgff(3 * x), 3 * cgff(x))  # all of it is linear now
+
+    def test_without_keys_and_pairs_all_are_heard_alike(self, device):
+        cgff = grown(CGFF(4, num_heads=2, key_channels=0), device)
+        x = torch.randn(2, 5, 4, dtype=torch.float64, device=device)
+        heard = cgff.output(cgff.value(x)).mean(1, keepdim=True) / 2
+        torch.testing.assert_close(cgff(x), x + heard)
+        assert {name for name, _ in cgff.named_parameters()} == {"value.weight", "output.weight"}
+
+    def test_pairs_refuse_another_number_of_groups(self):
+        with pytest.raises(ValueError, match="CGFF: expects 3 groups, got 4"):
+            CGFF(8, num_groups=3)(torch.randn(2, 4, 8))
+
     def test_one_group_still_hears_itself(self, device):
         cgff = grown(CGFF(4, num_heads=2), device)
         x = torch.randn(2, 1, 4, 3, dtype=torch.float64, device=device)
@@ -381,7 +424,13 @@ class TestCGFF:
             pytest.param(
                 {"num_heads": 7}, "CGFF: num_heads must divide channels, got channels=64 and num_heads=7", id="heads"
             ),
-            pytest.param({"key_channels": 0}, "CGFF: key_channels must be at least 1, got 0", id="keys"),
+            pytest.param({"key_channels": -1}, "CGFF: key_channels must be at least 1, got -1", id="keys"),
+            pytest.param({"num_groups": 0}, "CGFF: num_groups must be at least 1, got 0", id="groups"),
+            pytest.param(
+                {"num_groups": 3, "allowed": [[True]]},
+                "CGFF: allowed has a row for each group, got 1 rows and num_groups=3",
+                id="allowed and groups",
+            ),
             pytest.param({"dropout": 1.0}, r"CGFF: dropout is a probability in \[0, 1\), got 1.0", id="all dropped"),
             pytest.param({"dropout": -0.1}, "CGFF: dropout is a probability", id="negative"),
         ],

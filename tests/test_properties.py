@@ -29,7 +29,16 @@ TOLERANCES = {
     torch.float16: {"rtol": 1e-2, "atol": 1e-2},
 }
 DTYPES = st.sampled_from(list(TOLERANCES))
-LOOKS = st.sampled_from(["everywhere", "by content", "by place"])
+LOOKS = st.sampled_from(["everywhere", "by content", "by place", "with fixed gates"])
+
+
+FORMS = st.sampled_from(  # of CGFF, for a number of groups
+    [
+        lambda _: {},
+        lambda num_groups: {"num_groups": num_groups},
+        lambda num_groups: {"num_groups": num_groups, "key_channels": 0},
+    ]
+)
 
 
 def named_groups(sizes):
@@ -67,7 +76,8 @@ def grown(module):
 def small_wsgsa(num_groups, looks, space):
     """A module whose groups look everywhere alike, by what is there, or by what is there and the place."""
     options = {"spatial": looks != "everywhere", "coordinates": len(space) if looks == "by place" else 0}
-    return grown(WSGSA(8, num_groups, reduction=4, num_heads=2, key_channels=4, **options))
+    reduction = None if looks == "with fixed gates" else 4
+    return grown(WSGSA(8, num_groups, reduction=reduction, num_heads=2, key_channels=4, **options))
 
 
 def small_model(groups, *, spatial=False, narrow=True, num_heads=2):
@@ -104,10 +114,10 @@ class TestPooling:
         assert dense.dtype == wsgsa.pooled(x).dtype == dtype
         torch.testing.assert_close(wsgsa.pooled(x), dense.flatten(3).mean(3) if space else dense, **TOLERANCES[dtype])
 
-    @given(SEEDS, BATCHES, NUM_GROUPS, SPACES, LAYOUTS, st.sampled_from([1, 2, 8]), DTYPES)
-    def test_cgff_and_pooling_commute(self, seed, batch, groups, space, layout, num_heads, dtype):  # noqa: PLR0917
+    @given(SEEDS, BATCHES, NUM_GROUPS, SPACES, LAYOUTS, st.sampled_from([1, 2, 8]), DTYPES, FORMS)
+    def test_cgff_and_pooling_commute(self, seed, batch, groups, space, layout, num_heads, dtype, form):  # noqa: PLR0917
         torch.manual_seed(seed)
-        cgff = grown(CGFF(8, num_heads=num_heads)).to(dtype)
+        cgff = grown(CGFF(8, num_heads=num_heads, **form(groups))).to(dtype)
         x = features(layout, batch, groups, 8, *space).to(dtype)
         averaged = x.flatten(3).mean(3) if space else x
         after = cgff(x).flatten(3).mean(3) if space else cgff(x)
@@ -216,6 +226,17 @@ class TestGroups:
         x = torch.randn(2, groups, 8, *space, dtype=torch.float64)
         torch.testing.assert_close(cgff(x[:, order]), cgff(x)[:, order])
         torch.testing.assert_close(cgff.affinity(x[:, order]), cgff.affinity(x)[:, order][:, :, order])
+
+    @given(SEEDS, NUM_GROUPS, st.sampled_from([0, 4]))
+    def test_learned_pairs_move_with_their_groups(self, seed, groups, key_channels):
+        torch.manual_seed(seed)
+        cgff, order = grown(CGFF(8, num_heads=2, key_channels=key_channels, num_groups=groups)), torch.randperm(groups)
+        permuted = copy.deepcopy(cgff)
+        with torch.no_grad():
+            permuted.prior.copy_(cgff.prior[:, order][:, :, order])
+        x = torch.randn(2, groups, 8, dtype=torch.float64)
+        torch.testing.assert_close(permuted(x[:, order]), cgff(x)[:, order])
+        torch.testing.assert_close(permuted.affinity(x[:, order]), cgff.affinity(x)[:, order][:, :, order])
 
     @given(SEEDS, SIZES)
     def test_permuting_the_groups_permutes_the_logits_of_the_heads(self, seed, sizes):

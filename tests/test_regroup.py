@@ -1,6 +1,7 @@
 """A trained model with other groups: what it knows is kept by name, in memory and from a folder."""
 
 import copy
+import itertools
 import logging
 
 import pytest
@@ -28,7 +29,11 @@ def head_rows(model):
 
 
 class TestNewGroups:
-    @pytest.mark.parametrize("options", [{}, {"spatial": False}, {"coordinates": False}], ids=["all", "plain", "flat"])
+    @pytest.mark.parametrize(
+        "options",
+        [{}, {"spatial": False}, {"coordinates": False}, {"reduction": None}],
+        ids=["all", "plain", "flat", "fixed gates"],
+    )
     def test_keep_gates_and_heads_by_name_and_all_that_knows_no_groups(self, options):
         model = perturbed(small(fused_channels=8, num_heads=2, **options))
         before = copy.deepcopy(model)
@@ -48,6 +53,20 @@ class TestNewGroups:
         rest = {name: value for name, value in before.state_dict().items() if name not in dependent}
         assert all(torch.equal(value, state[name]) for name, value in rest.items())
         assert state.keys() == before.state_dict().keys()
+
+    @pytest.mark.parametrize("affinity", ["pairs", "both"])
+    def test_keep_the_learned_pairs_of_groups_that_stay(self, affinity, tmp_path):
+        model = perturbed(small(fused_channels=8, num_heads=2, affinity=affinity))
+        before, old = list(model.groups), model.cgff.prior.clone()
+        model.save_pretrained(tmp_path)
+        again = {"trunk": copy.deepcopy(model.trunk), "shared": copy.deepcopy(model.wsgsa.shared)}
+        for changed in (model.reset_groups(NEW), FARAMTN.from_pretrained(tmp_path, groups=NEW, **again)):
+            after = list(changed.groups)
+            for head, listener, speaker in itertools.product(range(2), after, after):
+                pair = changed.cgff.prior[head, after.index(listener), after.index(speaker)]
+                stays = {listener, speaker} <= set(before)
+                assert pair == (old[head, before.index(listener), before.index(speaker)] if stays else 0)
+            assert changed(IMAGES).shape == (len(IMAGES), len(NEW.attributes))
 
     def test_start_what_is_new_as_a_new_model_does(self):
         model = perturbed(small()).reset_groups(NEW)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from mtattn.data import LFWA, CelebA, SyntheticFaces, image_transform
+from mtattn.data import LFWA, PETA, PETA_GROUPS, CelebA, SyntheticFaces, image_transform
 from mtattn.data.transforms import Augmentation
 from mtattn.models.backbones import build_backbone
 
@@ -121,7 +121,7 @@ def _one_view(
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     torch.manual_seed(view)
     augment = source.augment if split == "train" and view else "none"
-    size = (source.size, source.size)
+    size = (source.size, source.size // 2 if source.data == "peta" else source.size)  # pedestrians are tall
     transform: Any = image_transform(size, **image, crop=source.crop, augment=augment)
     if split != "train" and view:
         transform = v2.Compose([*transform.transforms, v2.functional.horizontal_flip])
@@ -144,6 +144,9 @@ def _data(source: Source, split: str, transform: Callable[[Any], Any]) -> Any:
         return LFWA(_root(source), split, transform=transform)
     if source.data == "celeba":
         return CelebA(_root(source), split, transform=transform)
+    if source.data == "peta":
+        yes_or_no = [kind for kind in PETA_GROUPS.kinds if isinstance(kind, str)]
+        return PETA(_root(source), split, attributes=yes_or_no, by_person=True, transform=transform)
     faces = source.cache / f"drawn-{NUM_DRAWN}"
     if not (faces / "list_eval_partition.txt").exists():
         SyntheticFaces(NUM_DRAWN, seed=0).write(faces)

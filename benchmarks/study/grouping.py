@@ -7,17 +7,27 @@ import numpy as np
 from scipy.cluster import hierarchy
 
 from mtattn import AttributeGroups
-from mtattn.data import CELEBA_GROUPS, CELEBA_GROUPS_MCNN, CELEBA_GROUPS_PSMCNN
+from mtattn.data import CELEBA_GROUPS, CELEBA_GROUPS_MCNN, CELEBA_GROUPS_PSMCNN, PETA_GROUPS, PlantedRelations
+
+
+def default_groups(attributes: Sequence[str]) -> AttributeGroups:
+    """Give the groups of the data set that has these attributes."""
+    if set(attributes) == set(PlantedRelations.groups.attributes):
+        return PlantedRelations.groups
+    known = CELEBA_GROUPS if set(attributes) <= set(CELEBA_GROUPS.attributes) else PETA_GROUPS
+    return known.only(attributes)
 
 
 def grouping(name: str, attributes: Sequence[str], labels: np.ndarray, seed: int) -> AttributeGroups:
     """Build the groups of a row; ``labels`` are those of training, ``seed`` decides random groups."""
-    fixed = {"default": CELEBA_GROUPS, "4": CELEBA_GROUPS_PSMCNN, "9": CELEBA_GROUPS_MCNN}
+    if name == "default":
+        return default_groups(attributes)
+    fixed = {"4": CELEBA_GROUPS_PSMCNN, "9": CELEBA_GROUPS_MCNN}
     if name in fixed:
         return fixed[name].only(attributes)
     if name in {"1", "40"}:
         return AttributeGroups({"all": list(attributes)} if name == "1" else {name: [name] for name in attributes})
-    default = CELEBA_GROUPS.only(attributes)
+    default = default_groups(attributes)
     if name == "random":
         shuffled = iter(random.Random(seed).sample(list(attributes), len(attributes)))
         return AttributeGroups({f"random {i}": [next(shuffled) for _ in range(n)] for i, n in enumerate(default.sizes)})

@@ -6,12 +6,14 @@ one kind of convolution, :func:`convolution`, so that a row differs from another
 
 import sys
 import warnings
+from collections.abc import Mapping
 from math import sqrt
 from types import ModuleType
 from typing import Any
 
 import torch
 from einops import rearrange, reduce
+from exchange import EXCHANGES, ByPlace, Regions
 from timm.layers.ml_decoder import MLDecoder, TransformerDecoderLayerOptimal
 from torch import Tensor, nn
 
@@ -185,19 +187,25 @@ def faramtn(
     queries: int = 8,
     coordinates: bool = True,
     width: int = WIDTH,
+    exchange: str = "",
+    listening: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> nn.Module:
-    """Build FARAMTN on the map, with parts left out or replaced."""
+    """Build FARAMTN on the map, with parts left out or replaced; ``listening`` are options of CGFF."""
     channels, _ = shape
     shared = convolution(channels, width=width)
     common: dict[str, Any] = {"shared": shared, "out_channels": width, "spatial": spatial}
     model = FARAMTN(nn.Identity(), channels, groups, coordinates=coordinates, **common, **options)
     if wsgsa or (spatial and queries != model.wsgsa.num_heads):
-        kind = {"": WSGSA, "ungated": Ungated, "unshared": Unshared}[wsgsa]
+        kind = {"": WSGSA, "ungated": Ungated, "unshared": Unshared, "by place": ByPlace, "regions": Regions}[wsgsa]
         places = model.wsgsa.coordinates
-        model.wsgsa = kind(channels, len(groups), num_heads=queries, coordinates=places, **common)
+        gates = {"reduction": options["reduction"]} if "reduction" in options else {}
+        model.wsgsa = kind(channels, len(groups), num_heads=queries, coordinates=places, **common, **gates)
     if not fuse:
         model.cgff = nn.Identity()
+    elif exchange or listening:
+        keys = {"num_heads": 8, "key_channels": model.cgff.key_channels, "norm": False} | dict(listening or {})
+        model.cgff = EXCHANGES[exchange](width, len(groups), **keys)
     elif norm:
         model.cgff.norm = nn.LayerNorm(WIDTH)
     elif not scaled:

@@ -1,5 +1,6 @@
 """One run of the study: a row, a seed, a learning rate and a weight decay; the same steps for all."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from features import Features
-from grouping import grouping
+from grouping import default_groups, grouping
 from heads import HEADS
 from losses import LOSSES
 from results import spread
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_calibration_error
 
 from mtattn import AttributeGroups
-from mtattn.data import CELEBA_GROUPS
 from mtattn.metrics import AttributeMetrics, train_rates
 from mtattn.training.epochs import warmup_then_cosine
 
@@ -42,8 +42,12 @@ def run(
     split: str,
     trunk: nn.Module | None = None,
     device: str = "cpu",
+    also: Callable[[nn.Module], dict[str, Any]] = lambda _: {},
 ) -> dict[str, Any]:
-    """Train once and score on a split; where there are mirror images, also with the mean of the logits of both."""
+    """Train once and score on a split; where there are mirror images, also with the mean of the logits of both.
+
+    ``also`` reads more off the trained model.
+    """
     torch.manual_seed(seed)
     groups = grouping(row.grouping, features.attributes, features.labels["train"], seed)
     shape = (features.channels, features.side) if trunk is None else _shape_after(trunk, features)
@@ -61,6 +65,7 @@ def run(
     return {
         "row": row.name,
         "seed": seed,
+        **also(model),
         **asdict(settings),
         "split": split,
         **scores,
@@ -134,7 +139,7 @@ def score(
     metrics.update(logits, targets)
     scores = metrics.compute()
     accuracies = {name: values["accuracy"] for name, values in scores["attributes"].items()}
-    default = CELEBA_GROUPS.only(groups.attributes)
+    default = default_groups(groups.attributes)
     columns = zip(logits.sigmoid().T, targets.T, strict=True)
     errors = [float(binary_calibration_error(p, t.long(), n_bins=15)) for p, t in columns]
     return {
@@ -150,7 +155,7 @@ def score(
 
 def _members(groups: AttributeGroups) -> Tensor:
     """Average the row's columns over the default groups."""
-    default = CELEBA_GROUPS.only(groups.attributes)
+    default = default_groups(groups.attributes)
     return torch.tensor([[(a in own) / len(own) for a in groups.attributes] for own in default.values()])
 
 

@@ -80,13 +80,13 @@ class _Replaced:
 
 def heard_from(cgff: CGFF, x: Tensor, speaker: int) -> Tensor:
     """Compute what each group hears from one group: its part of the sum that CGFF adds."""
-    affinity = CGFF._affinity(cgff, x)
+    affinity = type(cgff)._affinity(cgff, x)
     from_speaker = torch.zeros_like(affinity)
     from_speaker[..., speaker] = affinity[..., speaker]
     before = cgff.__dict__.get("_affinity")
     cgff.__dict__["_affinity"] = lambda _: from_speaker
     try:
-        return CGFF._heard(cgff, x)
+        return type(cgff)._heard(cgff, x)
     finally:
         restore(cgff, "_affinity", before)
 

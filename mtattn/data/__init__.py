@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mtattn.data.own import read_csv_labels
     from mtattn.data.peta import PETA, PETA_GROUPS
     from mtattn.data.rows import AttributeRows, read_row
-    from mtattn.data.synthetic import SyntheticFaces
+    from mtattn.data.synthetic import PlantedRelations, SyntheticFaces
     from mtattn.data.table import TableImages
     from mtattn.data.transforms import image_transform
 
@@ -49,6 +49,7 @@ __all__ = [
     "FairFace",
     "JointDataset",
     "LFWPairs",
+    "PlantedRelations",
     "SyntheticFaces",
     "TableImages",
     "UnreadableImage",
@@ -73,6 +74,7 @@ _MODULE_OF = {
     "PETA_GROUPS": "peta",
     "JointDataset": "joint",
     "LFWPairs": "lfw_pairs",
+    "PlantedRelations": "synthetic",
     "SyntheticFaces": "synthetic",
     "TableImages": "table",
     "UnreadableImage": "images",

@@ -12,6 +12,7 @@ from mtattn.functional.attention import (
     mix_groups,
     on_channels,
     position_weights,
+    scores_affinity,
 )
 from mtattn.functional.drawing import Centres, draw_maps, square_centres
 from mtattn.functional.fusion import attribute_center_loss, channel_shares, group_linear
@@ -63,6 +64,7 @@ __all__ = [
     "on_channels",
     "position_weights",
     "random_weights",
+    "scores_affinity",
     "square_centres",
     "sums_of",
     "threshold_targets",

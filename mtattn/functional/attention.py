@@ -170,11 +170,12 @@ def group_affinity(
     keys: Float[Tensor, "batch group key"],
     num_heads: int,
     allowed: Bool[Tensor, "group group"] | None = None,
+    prior: Float[Tensor, "head group group"] | None = None,
 ) -> Float[Tensor, "batch head group group"]:
     """Compute how much each group (row) listens to each group (column), per head; rows sum to 1.
 
-    ``softmax(Q K^T / sqrt(width of a head))``. Pairs that are not allowed are left out of the softmax, so that neither
-    values nor gradients pass between them.
+    ``softmax(Q K^T / sqrt(width of a head) + prior)``. Pairs that are not allowed are left out of the softmax, so that
+    neither values nor gradients pass between them.
 
     Source:
         scaled dot-product attention (arXiv 1706.03762), across the group axis.
@@ -182,6 +183,19 @@ def group_affinity(
     queries = rearrange(queries, "batch group (head width) -> batch head group width", head=num_heads)
     keys = rearrange(keys, "batch group (head width) -> batch head width group", head=num_heads)
     scores = queries @ keys / sqrt(queries.shape[-1])
+    return scores_affinity(scores if prior is None else scores + prior, allowed)
+
+
+def scores_affinity(
+    scores: Float[Tensor, "*batch head group group"], allowed: Bool[Tensor, "group group"] | None = None
+) -> Float[Tensor, "*batch head group group"]:
+    """Turn scores of who listens to whom into an affinity: the softmax over those who are allowed.
+
+    Example:
+        >>> scores_affinity(torch.zeros(1, 2, 2), torch.tensor([[True, True], [False, True]]))
+        tensor([[[0.5000, 0.5000],
+                 [0.0000, 1.0000]]])
+    """
     return (scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)).softmax(dim=-1)
 
 

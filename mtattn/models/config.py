@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from mtattn.groups import AttributeGroups
 
+AFFINITIES = ("content", "pairs", "both")
 MOST = 2**16  # of channels, heads, pixels: more than any model has, and few enough to be counted in memory
 
 
@@ -41,13 +42,14 @@ _NUMBERS = Rule(_are(Rule(_is_number, "a number")), "a list of numbers")
 OPTIONS: dict[str, Rule] = {  # of the constructor
     "channels": _SIZE,
     "out_channels": _SIZE,
-    "reduction": _SIZE,
+    "reduction": Rule(lambda value: value is None or _SIZE.holds(value), f"{_SIZE.words}, or null"),
     "fused_channels": _SIZE,
     "num_heads": _SIZE,
     "dropout": Rule(lambda value: _is_number(value) and 0 <= value < 1, "a number in [0, 1)"),
     "spatial": _CLAIM,
     "key_channels": _SIZE,
     "coordinates": _CLAIM,
+    "affinity": Rule(lambda value: value in AFFINITIES, f"one of {', '.join(AFFINITIES)}"),
 }
 _REST = {
     "groups": _OBJECT,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from math import gcd
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from mtattn import functional
 from mtattn._checks import check_features, check_positive
 from mtattn._version import installed_version
-from mtattn.groups import AttributeGroups, check_groups
+from mtattn.groups import AttributeGroups, check_groups, check_known
 from mtattn.models import regroup
 from mtattn.models.backbones import FreshBottleneck, build_backbone
-from mtattn.models.config import OPTIONS
+from mtattn.models.config import AFFINITIES, OPTIONS
 from mtattn.models.parameters import sort_parameters
 from mtattn.models.pretrained import Pretrained
 from mtattn.modules import CGFF, WSGSA, GroupHeads
@@ -35,7 +35,7 @@ class FARAMTN(Pretrained):
         heads: Heads of your own, from the features of the groups (b, g, c) to (b, column), in place of
             :class:`GroupHeads`. Attribute maps need linear ones that take maps (b, g, c, h, w) as well and say so by an
             attribute ``linear = True``.
-        reduction: The gates' hidden layer has ``channels / reduction`` units.
+        reduction: The gates' hidden layer has ``channels / reduction`` units; None makes each gate a learned constant.
         fused_channels: Channels of each group in CGFF and heads; where f has more, a linear layer brings them down.
         num_heads: Attention heads of CGFF, and queries with which a group looks; of these fewer where ``out_channels``
             cannot be parted into as many.
@@ -43,6 +43,8 @@ class FARAMTN(Pretrained):
         spatial: Whether each group also learns where to look; without it, only which channels to take.
         key_channels: Width of the queries and keys of CGFF, all heads together and at most as wide as its channels, and
             of those that weigh the positions.
+        affinity: What decides who listens to whom in CGFF: "content", queries and keys of what the groups see in the
+            image; "pairs", a learned number for each pair of groups, the same for all images; or "both".
         coordinates: Whether where a group looks may also depend on the place in the image, and not only on what is
             there. Suits aligned images, such as cropped faces.
 
@@ -75,24 +77,25 @@ class FARAMTN(Pretrained):
         shared: nn.Module | None = None,
         out_channels: int | None = None,
         heads: nn.Module | None = None,
-        reduction: int = 16,
+        reduction: int | None = 16,
         fused_channels: int = 512,
         num_heads: int = 8,
         dropout: float = 0.0,
         spatial: bool = True,
         key_channels: int = 64,
         coordinates: bool = True,
+        affinity: Literal["content", "pairs", "both"] = "content",
     ) -> None:
         super().__init__()
         check_groups("FARAMTN", groups)
+        check_known("FARAMTN", "affinity", [affinity], AFFINITIES)
         out_channels = channels if out_channels is None else out_channels
-        channels, out_channels, fused_channels, num_heads, reduction, key_channels = check_positive(
+        channels, out_channels, fused_channels, num_heads, key_channels = check_positive(
             "FARAMTN",
             channels=channels,
             out_channels=out_channels,
             fused_channels=fused_channels,
             num_heads=num_heads,
-            reduction=reduction,
             key_channels=key_channels,
         )
         self.groups, self.trunk = groups, trunk
@@ -114,7 +117,14 @@ class FARAMTN(Pretrained):
             nn.init.orthogonal_(self.projection.weight)  # keeps the scale of what it carries
         fused = min(out_channels, fused_channels)
         head_keys = max(key_channels // num_heads, 1) if key_channels < fused else None
-        self.cgff = CGFF(fused, num_heads=num_heads, key_channels=head_keys, norm=False, dropout=dropout)
+        self.cgff = CGFF(
+            fused,
+            num_heads=num_heads,
+            key_channels=0 if affinity == "pairs" else head_keys,
+            norm=False,
+            num_groups=None if affinity == "content" else len(groups),
+            dropout=dropout,
+        )
         self.heads = GroupHeads(fused, groups) if heads is None else heads
         self.config: dict[str, Any] = {
             "mtattn_version": installed_version(),
@@ -125,6 +135,7 @@ class FARAMTN(Pretrained):
             "num_heads": num_heads,
             "dropout": float(dropout),
             "coordinates": bool(spatial and coordinates),
+            "affinity": affinity,
             "own_shared": shared is not None,
             **gating,
         }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtattn.groups import AttributeGroups, Number
-from mtattn.modules import WSGSA, GroupHeads
+from mtattn.modules import CGFF, WSGSA, GroupHeads
 
 _LOG = logging.getLogger("mtattn")
 _OF_A_GROUP = ("down_weight", "down_bias", "up_weight", "up_bias", "queries", "place_weight")
@@ -23,6 +23,7 @@ def take_over(model: Any, fresh: Any) -> None:
     """
     before, after = model.groups, fresh.groups
     _keep_gates(model.wsgsa, fresh.wsgsa, before, after)
+    _keep_pairs(model.cgff, before, after)
     kept: list[str] = []
     if "own_heads" not in fresh.config and isinstance(model.heads, GroupHeads):
         kept = _kept_attributes(before, after)
@@ -40,6 +41,18 @@ def _keep_gates(old: WSGSA, new: WSGSA, before: AttributeGroups, after: Attribut
         if ours is not None:
             _fill(theirs, ours, rows)
     new.key_weight = old.key_weight
+
+
+@torch.no_grad()
+def _keep_pairs(cgff: nn.Module, before: AttributeGroups, after: AttributeGroups) -> None:
+    """Give CGFF the learned pairs of groups that stay, in their new places; the others start at zero."""
+    if not isinstance(cgff, CGFF) or cgff.prior is None:
+        return
+    stay = [name for name in after if name in before]
+    there, here = ([list(groups).index(name) for name in stay] for groups in (before, after))
+    pairs = cgff.prior.new_zeros(len(cgff.prior), len(after), len(after))
+    pairs[:, torch.tensor(here)[:, None], here] = cgff.prior[:, torch.tensor(there)[:, None], there]
+    cgff.prior, cgff.num_groups = nn.Parameter(pairs, requires_grad=cgff.prior.requires_grad), len(after)
 
 
 def _keep_heads(old: GroupHeads, new: GroupHeads, kept: Collection[str]) -> None:

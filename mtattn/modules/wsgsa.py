@@ -26,7 +26,8 @@ class WSGSA(nn.Module):
     Args:
         channels: Channels of the input.
         num_groups: Number of attribute groups.
-        reduction: The gates' hidden layer has ``channels / reduction`` units.
+        reduction: The gates' hidden layer has ``channels / reduction`` units. None: no hidden layer; each gate is a
+            learned constant, the same for all images.
         shared: The module f of all groups: ``(b, channels, *s)`` to ``(b, out_channels, *s2)``; None is the identity.
         out_channels: Channels that ``shared`` returns; None means as many as it gets.
         spatial: Whether each group also weighs the positions. A new module weighs them all alike.
@@ -60,7 +61,7 @@ class WSGSA(nn.Module):
         channels: int,
         num_groups: int,
         *,
-        reduction: int = 16,
+        reduction: int | None = 16,
         shared: nn.Module | None = None,
         out_channels: int | None = None,
         spatial: bool = False,
@@ -73,16 +74,17 @@ class WSGSA(nn.Module):
     ) -> None:
         super().__init__()
         out_channels = channels if out_channels is None else out_channels
-        channels, num_groups, reduction, out_channels, num_heads, key_channels = check_positive(
+        channels, num_groups, out_channels, num_heads, key_channels = check_positive(
             "WSGSA",
             channels=channels,
             num_groups=num_groups,
-            reduction=reduction,
             out_channels=out_channels,
             num_heads=num_heads,
             key_channels=key_channels,
         )
-        check_divides("WSGSA", divisor="reduction", value=reduction, channels=channels)
+        if reduction is not None:
+            (reduction,) = check_positive("WSGSA", reduction=reduction)
+            check_divides("WSGSA", divisor="reduction", value=reduction, channels=channels)
         check_divides("WSGSA", divisor="num_heads", value=num_heads, out_channels=out_channels)
         if not (shared is None or isinstance(shared, nn.Module)):
             raise TypeError(f"WSGSA: shared is an nn.Module, got {shared!r}; a class has to be called: shared=Class().")
@@ -92,6 +94,11 @@ class WSGSA(nn.Module):
                 f"got channels={channels} and out_channels={out_channels}; pass shared=."
             )
         check_known("WSGSA", "squeeze", [squeeze], ("mean", "mean+max"))
+        if reduction is None and squeeze != "mean":
+            raise ValueError(
+                f"WSGSA: squeeze says what the gates see, and with reduction=None they see nothing, "
+                f"got squeeze={squeeze!r}; leave it out, or give reduction=16."
+            )
         if coordinates is True or not 0 <= coordinates <= 3 * spatial:
             raise ValueError(
                 f"WSGSA: coordinates is a number of spatial axes, 0 to 3, and needs spatial=True, "
@@ -105,10 +112,10 @@ class WSGSA(nn.Module):
         def parameter(*shape: int) -> nn.Parameter:
             return nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
 
-        reduced = channels // reduction
-        self.down_weight = parameter(num_groups, reduced, channels)
-        self.down_bias = parameter(num_groups, reduced)
-        self.up_weight = parameter(num_groups, out_channels, reduced)
+        reduced = None if reduction is None else channels // reduction
+        self.down_weight = parameter(num_groups, reduced, channels) if reduced else None
+        self.down_bias = parameter(num_groups, reduced) if reduced else None
+        self.up_weight = parameter(num_groups, out_channels, reduced) if reduced else None
         self.up_bias = parameter(num_groups, out_channels)
         self.queries = parameter(num_groups, num_heads * key_channels) if spatial else None
         self.key_weight = parameter(key_channels, out_channels) if spatial else None
@@ -130,7 +137,7 @@ class WSGSA(nn.Module):
                 nn.init.zeros_(start_at_zero)
 
     def gates(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch group out"]:
-        """Compute the gate of each group and output channel, in (0, 1)."""
+        """Compute the gate of each group and output channel, in (0, 1); one for all images with ``reduction=None``."""
         return self._gates(self._mean(x), self._maximum(x))
 
     def positions(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch group *new_space"]:
@@ -209,6 +216,8 @@ class WSGSA(nn.Module):
     def _gates(
         self, mean: Float[Tensor, "batch channel"], maximum: Float[Tensor, "batch channel"] | None
     ) -> Float[Tensor, "batch group out"]:
+        if self.down_weight is None or self.down_bias is None or self.up_weight is None:
+            return self.up_bias.to(mean.dtype).sigmoid().expand(mean.shape[0], -1, -1)
         return functional.channel_gates(mean, self.down_weight, self.down_bias, self.up_weight, self.up_bias, maximum)
 
     def _checked(self, shared: Tensor) -> Float[Tensor, "batch out *new_space"]:

@@ -1,5 +1,6 @@
-"""SyntheticFaces: labelled drawn faces for those who have no CelebA."""
+"""Labelled drawn faces for those who have no CelebA, and some in which it is known who has to listen to whom."""
 
 from mtattn.data.synthetic.faces import SyntheticFaces
+from mtattn.data.synthetic.planted import PlantedRelations
 
-__all__ = ["SyntheticFaces"]
+__all__ = ["PlantedRelations", "SyntheticFaces"]
