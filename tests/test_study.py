@@ -62,8 +62,6 @@ class TestDifferences:
 
 class TestRuns:
     def test_a_line_that_a_kill_cut_short_is_dropped_and_the_rest_is_kept(self, study, tmp_path):
-        pytest.importorskip("torchjd", reason="the study needs the extra bench")
-        pytest.importorskip("scipy", reason="the study needs the extra bench")
         run = study("run")
         path = tmp_path / "runs.jsonl"
         record = {"row": "linear", "seed": 0, "split": "test", "learning_rate": 0.1, "weight_decay": 0.0, "epochs": 1}
@@ -77,16 +75,12 @@ class TestRuns:
         assert len(run.Runs(path).done) == 2
 
     def test_with_all_results_there_it_says_at_once_that_nothing_is_to_do(self, study, monkeypatch, capsys):
-        pytest.importorskip("torchjd", reason="the study needs the extra bench")
-        pytest.importorskip("scipy", reason="the study needs the extra bench")
         run = study("run")
         monkeypatch.setattr(run, "load", None)  # it would take minutes
         run.main(["lfwa", "--root", "nowhere", "--weights", "nowhere.pth"])
         assert "nothing to do: all " in capsys.readouterr().out
 
     def test_the_best_settings_of_the_first_seed_are_decided_by_more(self, study, tmp_path):
-        pytest.importorskip("torchjd", reason="the study needs the extra bench")
-        pytest.importorskip("scipy", reason="the study needs the extra bench")
         run, rows = study("run"), study("rows")
         row, runs = rows.BY_NAME["linear"], run.Runs(tmp_path / "runs.jsonl")
         scores = {0.002: (0.5, 0.9, 0.9), 0.006: (0.9, 0.6, 0.6), 0.018: (0.8, 0.8, 0.8), 0.054: (0.1,), 0.162: (0.2,)}
@@ -126,8 +120,6 @@ class TestTraining:
 
     @pytest.mark.parametrize("name", ["linear", "faramtn", "groups-random"])
     def test_a_run_learns_and_is_the_same_again(self, study, name):
-        pytest.importorskip("torchjd", reason="the study needs the extra bench")
-        pytest.importorskip("scipy", reason="the study needs the extra bench")
         training, rows = study("training"), study("rows")
         features, settings = self.features(study), training.Settings(0.02, 0.01, 24)
         first, second = (training.run(rows.BY_NAME[name], features, 0, settings, split="test") for _ in range(2))
@@ -136,8 +128,6 @@ class TestTraining:
         assert 0 < first["spread"] < 1
 
     def test_a_trunk_is_trained_too_where_there_is_one(self, study):
-        pytest.importorskip("torchjd", reason="the study needs the extra bench")
-        pytest.importorskip("scipy", reason="the study needs the extra bench")
         training, rows = study("training"), study("rows")
         trunk = torch.nn.Conv2d(64, 32, 1)
         before = trunk.weight.clone()
@@ -152,8 +142,6 @@ class TestTraining:
     def test_with_its_trunk_each_row_ends_at_the_rate_that_was_best_in_its_search(
         self, study, monkeypatch, tmp_path, plan, start
     ):
-        pytest.importorskip("torchjd", reason="the study needs the extra bench")
-        pytest.importorskip("scipy", reason="the study needs the extra bench")
         finetune, features = study("finetune"), self.features(study)
         plan = getattr(study("rows"), plan)
         monkeypatch.setattr(finetune, "load", lambda _: features)
@@ -176,8 +164,6 @@ class TestTraining:
                 assert math.isclose(run["learning_rate"] * run["trunk_factor"], expected)
 
     def test_each_head_climbs_a_step_with_the_settings_that_its_search_found(self, study, monkeypatch, tmp_path):
-        pytest.importorskip("torchjd", reason="the study needs the extra bench")
-        pytest.importorskip("scipy", reason="the study needs the extra bench")
         ladder, features = study("ladder"), self.features(study)
         for split in ("valid", "test"):  # the second view of an image is its mirror image
             features.inputs[split] = np.concatenate([features.inputs[split], features.inputs[split][..., ::-1]], 1)
@@ -207,8 +193,6 @@ class TestTraining:
         assert [cell.split(" / ")[0].strip() for cell in line.split("|")[2:4]] == means
 
     def test_the_recipe_and_one_linear_layer_get_the_same_options_and_are_run_once(self, study, monkeypatch, tmp_path):
-        pytest.importorskip("torchjd", reason="the study needs the extra bench")
-        pytest.importorskip("scipy", reason="the study needs the extra bench")
         trained, commands = study("trained"), []
 
         def write_metrics(command, **_):
@@ -239,8 +223,6 @@ class TestTraining:
         assert [cell.strip() for cell in line.split("|")[2:4]] == ["55.00 / 55.00 / 55.00", "56.00 / 56.00 / 56.00"]
 
     def test_a_share_of_the_pictures_is_chosen_without_the_test_part(self, study, monkeypatch, tmp_path):
-        pytest.importorskip("torchjd", reason="the study needs the extra bench")
-        pytest.importorskip("scipy", reason="the study needs the extra bench")
         crops, features, sources = study("crops"), self.features(study), []
         del features.inputs["test"], features.labels["test"]
         monkeypatch.setattr(crops, "load", lambda source: sources.append(source) or features)
@@ -266,8 +248,6 @@ class TestTraining:
         ]
 
     def test_only_the_trunk_computes_in_half_precision(self, study):
-        pytest.importorskip("torchjd", reason="the study needs the extra bench")
-        pytest.importorskip("scipy", reason="the study needs the extra bench")
         finetune, source = study("finetune"), study("features").Source
         torch.manual_seed(0)
         trunk = finetune.Trunk(source("lfwa", None, Path(), "resnet18", images=True), mixed=True).eval()

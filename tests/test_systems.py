@@ -65,7 +65,7 @@ def test_the_head_of_a_program_tells_the_paper_from_our_reading(name):
 
 @pytest.fixture(autouse=True)
 def metric_learning(request):
-    if "parformer" in request.node.name.lower():
+    if "parformer" in request.node.nodeid.lower():  # with its class
         pytest.importorskip("pytorch_metric_learning", reason="the extra neighbours is not installed")
 
 

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from timm.loss import AsymmetricLossMultiLabel
 from torch import Tensor, nn
-from torchjd.scalarization import FAMO, UW
 
 from mtattn import AttributeGroups, DWSLoss
 
@@ -37,9 +36,11 @@ class Weighted(Loss):
 class Scalarized(Loss):
     """One of torchjd's rules that weighs the groups' losses and learns while it does: UW or FAMO."""
 
-    def __init__(self, groups: AttributeGroups, rule: Callable[[int], Any]) -> None:
+    def __init__(self, groups: AttributeGroups, rule: str) -> None:
         super().__init__()
-        self.group_losses, self.rule = DWSLoss(groups).group_losses, rule(len(groups))
+        from torchjd import scalarization  # noqa: PLC0415  (who only writes the page needs no torchjd)
+
+        self.group_losses, self.rule = DWSLoss(groups).group_losses, getattr(scalarization, rule)(len(groups))
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         value: Tensor = self.rule(self.group_losses(logits, targets))
@@ -47,7 +48,7 @@ class Scalarized(Loss):
 
     @torch.no_grad()
     def after(self, logits: Callable[[], Tensor], targets: Tensor) -> None:
-        if isinstance(self.rule, FAMO):  # it looks at the same batch again
+        if hasattr(self.rule, "update"):  # FAMO looks at the same batch again
             self.rule.update(self.group_losses(logits(), targets))
 
 
@@ -65,7 +66,7 @@ class Asymmetric(Loss):
 
 LOSSES: dict[str, Callable[..., Loss]] = {
     "weighted": Weighted,
-    "uw": lambda groups: Scalarized(groups, UW),
-    "famo": lambda groups: Scalarized(groups, FAMO),
+    "uw": lambda groups: Scalarized(groups, "UW"),
+    "famo": lambda groups: Scalarized(groups, "FAMO"),
     "asymmetric": lambda _: Asymmetric(),
 }
