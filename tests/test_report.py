@@ -339,6 +339,23 @@ class TestAblations:
         assert "No other link between two groups changes the score of an attribute beyond the noise." in said
         assert "What each group gains by hearing each other" in page_of(make_ablations(FACES))
 
+    def test_an_interval_that_crosses_zero_has_a_real_minus_and_zero_has_none(self):
+        costs = Change(-0.03, -0.06, -0.0001), Change(-0.02, -0.05, -0.0004)
+        links = [Link("eyes", name, 0.2, cost, {"x": cost}) for name, cost in zip("ab", costs, strict=True)]
+        said = " ".join(ablation_sentences(make_ablations(FACES)._replace(links=links)))
+        assert "costs x 3.0 points (0.0 to 6.0)" in said
+        gained = [Link("eyes", "mouth", 0.3, Change(value, value, value), {}) for value in (0.0001, 0.02)]
+        texts = [text.get_text() for text in plot_links(gained, FACES).axes[0].texts]
+        assert texts[::2] == ["+0.0", "\N{MINUS SIGN}2.0"]
+
+    def test_the_figure_warns_where_all_rows_are_alike(self):
+        links = make_ablations(FACES).links
+        assert plot_links(links, FACES).get_supxlabel() == plot_links(links, FACES, differing=0.4).get_supxlabel() == ""
+        assert "0.2 % of what groups hear differs" in plot_links(links, FACES, differing=0.002).get_supxlabel()
+        alike, apart = (page_of(make_ablations(FACES)._replace(differing=share)) for share in (0.002, 0.5))
+        assert "the percentages tell nothing" in alike
+        assert "the percentages tell nothing" not in apart
+
     def test_three_links_are_named_and_the_fourth_bounds_the_rest(self):
         costs = {name: Change(-0.01 * cost, -0.09, -0.001) for cost, name in enumerate("abcde", 1)}
         links = [Link("eyes", name, 0.2, cost, {"x": cost}) for name, cost in costs.items()]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mtattn.ablation import Ablations, Change, Effect, Link
-from mtattn.report.numbers import SPACE, points
+from mtattn.report.numbers import ALIKE, SPACE, points
 
 _WITHOUT = {
     ("positions", "uniform ones"): "positions (every group sees the whole picture alike)",
@@ -15,7 +15,6 @@ _WITHOUT = {
     ("exchange", "its mean over images"): "exchange (every group hears the same for all images)",
     ("affinity", "uniform weights"): "preferences (every group listens to all groups alike)",
 }
-_ALIKE = 0.05  # a share of what is heard; below it the rows of an affinity mean little
 
 
 def matters(change: Change) -> bool:
@@ -46,7 +45,7 @@ def _without(words: str, effect: Effect) -> str:
 def _alike(found: Ablations) -> Iterator[str]:
     if not math.isnan(found.differing):
         share = f"{100 * found.differing:.1f}{SPACE}%"
-        alike = found.differing < _ALIKE
+        alike = found.differing < ALIKE
         end = ": all groups hear about the same, whatever the affinity says" if alike else ""
         yield f"Of what the groups hear, {share} differs from group to group{end}."
 
@@ -63,11 +62,11 @@ def _strongest_links(links: list[Link]) -> Iterator[str]:
     beyond_noise = [cost for cost in costs if matters(cost.change)]
     named, others = beyond_noise[:3], beyond_noise[3:]
     for cost in named:
-        link, value, low, high = cost.link, *(f"{-100 * number:.1f}" for number in cost.change)
+        link, value, low, high = cost.link, *(points(-number, plus="") for number in cost.change)
         heard = f"what {link.listener} hears from {link.speaker}"
         yield f"Averaging over images {heard} costs {cost.attribute} {value} points ({high} to {low})."
     if others:
-        yield f"No other link costs an attribute more than {-100 * others[0].change.value:.1f} points."
+        yield f"No other link costs an attribute more than {points(-others[0].change.value, plus='')} points."
     elif links:
         only = "other" if named else "single"
         yield f"No {only} link between two groups changes the score of an attribute beyond the noise."

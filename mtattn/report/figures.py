@@ -7,7 +7,7 @@ from typing import Any, Literal
 from mtattn._extras import needed_by
 from mtattn.ablation import Link
 from mtattn.groups import AttributeGroups
-from mtattn.report.numbers import Scores, gain, number, points
+from mtattn.report.numbers import ALIKE, Scores, gain, number, points
 
 with needed_by("mtattn.report", extra="recipes"):
     from matplotlib.axes import Axes
@@ -100,12 +100,14 @@ def plot_weights(history: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def plot_links(links: Sequence[Link], groups: AttributeGroups) -> Figure:
+def plot_links(links: Sequence[Link], groups: AttributeGroups, *, differing: float = math.nan) -> Figure:
     """Draw what each group (row) gains by hearing each other group (column), in points, above the affinity in percent.
 
     Args:
         links: One for each pair of two groups, as :func:`mtattn.ablation.measure_ablations` measures them.
         groups: Their names.
+        differing: The share of what the groups hear that differs between them; where it is small, the figure says that
+            the affinity does not tell who listens to whom.
 
     Example:
         >>> groups = AttributeGroups({"eyes": ["Eyeglasses"], "mouth": ["Smiling"]})
@@ -134,6 +136,9 @@ def plot_links(links: Sequence[Link], groups: AttributeGroups) -> Figure:
     axes.xaxis.tick_top()
     dress(axes, grid=None)
     axes.tick_params(length=0)
+    if differing < ALIKE:
+        warning = f"{100 * differing:.1f} % of what groups hear differs between them:\nthe percentages tell nothing"
+        figure.supxlabel(warning, fontsize=8.5, color=INK)
     return figure
 
 

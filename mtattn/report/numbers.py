@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import SupportsFloat
 
+ALIKE = 0.05  # a share of what groups hear; where less differs between them, the rows of an affinity mean little
 UNDEFINED, MINUS, SPACE = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 Scores = Mapping[str, SupportsFloat | None]
 
@@ -29,11 +30,12 @@ def percent(value: SupportsFloat | None, digits: int = 1) -> str:
     return UNDEFINED if math.isnan(share) else f"{100 * share:.{digits}f}{SPACE}%"
 
 
-def points(difference: float, digits: int = 1) -> str:
-    """Write a difference of shares in percentage points, with its sign.
+def points(difference: float, digits: int = 1, *, plus: str = "+") -> str:
+    """Write a difference of shares in percentage points, with its sign; what rounds to zero is not negative.
 
     Example:
-        >>> points(0.1002)
-        '+10.0'
+        >>> points(0.1002), points(-0.0001), points(0.1002, plus="")
+        ('+10.0', '+0.0', '10.0')
     """
-    return UNDEFINED if math.isnan(difference) else f"{100 * difference:+.{digits}f}".replace("-", MINUS)
+    text = f"{100 * difference:+z.{digits}f}".replace("-", MINUS).replace("+", plus)
+    return UNDEFINED if math.isnan(difference) else text

@@ -212,7 +212,7 @@ def _ablations(found: Ablations, groups: AttributeGroups) -> str:
     if links := shown_links(found):
         strongest = min(links, key=lambda link: link.mean.value)
         label = f"What each group gains by hearing each other; most: {strongest.listener} hears {strongest.speaker}"
-        parts.append(_figure(inline_svg(plot_links(links, groups), label), _READ_LINKS))
+        parts.append(_figure(inline_svg(plot_links(links, groups, differing=found.differing), label), _READ_LINKS))
     return _section("What each part does here", *parts)
 
 
