@@ -247,6 +247,72 @@ class TestTraining:
             f"{100 * m:.2f}" for m in means
         ]
 
+    @pytest.mark.parametrize(
+        "name",
+        ["content", "uniform", "pairs", "both", "centred", "centred both", "normalized", "others", "mean", "low rank"],
+    )
+    def test_each_form_of_exchange_is_the_identity_when_new_and_pools_exactly(self, study, name):
+        build = study("exchange").EXCHANGES
+        assert name in build
+        form = build[name](8, 3, num_heads=2, key_channels=4, norm=False).double()
+        grouped = torch.randn(2, 3, 8, 4, 5, dtype=torch.float64)
+        assert torch.equal(form(grouped), grouped)
+        for parameter in form.parameters():
+            torch.nn.init.normal_(parameter)
+        assert not torch.allclose(form(grouped), grouped)
+        torch.testing.assert_close(form(grouped).mean((3, 4)), form(grouped.mean((3, 4))))
+
+    def test_positions_by_place_do_not_see_the_image(self, study):
+        looking = study("exchange").ByPlace(16, 3, spatial=True, coordinates=2, num_heads=2)
+        torch.nn.init.normal_(looking.place_weight, std=0.1)
+        first, second = looking.positions(torch.randn(2, 16, 4, 4))
+        torch.testing.assert_close(first, second)
+        assert (first.std((1, 2)) > 0.1).all()
+
+    def test_forms_of_the_parts_are_compared_and_none_is_trained_twice(self, study, tmp_path, monkeypatch):
+        pytest.importorskip("torchjd", reason="the study needs the extra bench")
+        pytest.importorskip("scipy", reason="the study needs the extra bench")
+        parts, page = study("parts"), study("parts_page")
+        monkeypatch.setattr(parts, "load", lambda _: self.features(study))
+        monkeypatch.setattr(parts, "EPOCHS", 1)
+        results, forms = tmp_path / "runs.jsonl", ["faramtn", "pairs", "fixed-gates", "no-exchange"]
+        for _ in range(2):  # the second time nothing is left to do
+            common = ["--root", ".", "--results", str(results), "--seeds", "2", "--forms", *forms]
+            parts.main(["lfwa", *common])
+            parts.main(["lfwa", *common, "--final"])
+        runs = [json.loads(line) for line in results.read_text().splitlines()]
+        assert [(r["split"], r["seed"], r["row"]) for r in runs] == [
+            (split, seed, f"lfwa, {form}") for split in ("valid", "test") for seed in (0, 1) for form in forms
+        ]
+        assert [run["differing"] is None for run in runs] == 4 * [False, False, False, True]
+        lines = [line for line in page.forms(runs) if line.startswith("| ")]
+        assert len(lines) == 2 * (2 + 4)
+        assert page.FORMS["pairs"][1] in lines[4]
+        means = [
+            np.mean([r["accuracy"] for r in runs if r["row"] == f"lfwa, {f}" and r["split"] == "test"]) for f in forms
+        ]
+        told = [line.split("|")[3].split(" / ")[0].strip() for line in lines[2:6]]
+        assert sorted(told) == sorted(f"{100 * mean:.2f}" for mean in means)
+
+    def test_in_planted_relations_groups_see_their_own_regions_only(self, study, tmp_path, monkeypatch):
+        pytest.importorskip("resvg_py", reason="the extra recipes is not installed")
+        parts, training = study("parts"), study("training")
+        monkeypatch.setattr(parts, "NUM_PLANTED", {"train": 128, "valid": 32, "test": 32})
+        monkeypatch.setattr(parts, "PLANTED_SETTINGS", training.Settings(0.005, 0.01, 1, trunk_factor=1.0))
+        results = tmp_path / "runs.jsonl"
+        parts.main(["planted", "--results", str(results), "--seeds", "1", "--forms", "faramtn", "fixed-gates"])
+        (run,) = [json.loads(line) for line in results.read_text().splitlines()]  # gates are fixed there anyway
+        assert run["row"] == "planted, faramtn"
+        head = study("heads").faramtn(
+            (8, 16), parts.PlantedRelations.groups, **parts.row_of("planted", "pairs").head_options
+        )
+        x = torch.randn(1, 8, 16, 16)
+        other = x.clone()
+        other[..., :6, :] = 0  # hair
+        changed = (head.wsgsa.eval().pooled(x) - head.wsgsa.pooled(other)).abs().amax((0, 2))
+        assert changed[0] > 0.01
+        assert (changed[1:] < 1e-4).all()
+
     def test_only_the_trunk_computes_in_half_precision(self, study):
         finetune, source = study("finetune"), study("features").Source
         torch.manual_seed(0)

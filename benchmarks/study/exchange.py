@@ -40,52 +40,6 @@ class Normalized(CGFF):
         return (self.factor.exp() * queries @ keys.mT).softmax(-1)
 
 
-class Prior(CGFF):
-    """CGFF that also learns who listens to whom on the whole; zero when new."""
-
-    def __init__(self, channels: int, num_groups: int, **options: Any) -> None:
-        super().__init__(channels, **options)
-        self.prior = nn.Parameter(torch.zeros(self.num_heads, num_groups, num_groups))
-
-    def _affinity(self, x: Tensor) -> Tensor:
-        return (super()._affinity(x).log() + self.prior).softmax(-1)
-
-
-class CentredPrior(Prior):
-    """CGFF with centred descriptors, and a learned prior."""
-
-    def _affinity(self, x: Tensor) -> Tensor:
-        return super()._affinity(x - x.mean(1, keepdim=True))
-
-
-class _WithoutKeys(CGFF):
-    def __init__(self, channels: int, num_groups: int, **options: Any) -> None:  # noqa: ARG002
-        super().__init__(channels, **options)
-        del self.query, self.key
-
-    def reset_parameters(self) -> None:
-        if hasattr(self, "query"):
-            super().reset_parameters()
-
-
-class Fixed(_WithoutKeys):
-    """CGFF with a learned affinity that is the same for all images; uniform when new."""
-
-    def __init__(self, channels: int, num_groups: int, **options: Any) -> None:
-        super().__init__(channels, num_groups, **options)
-        self.prior = nn.Parameter(torch.zeros(self.num_heads, num_groups, num_groups))
-
-    def _affinity(self, x: Tensor) -> Tensor:
-        return self.prior.softmax(-1).expand(len(x), -1, -1, -1)
-
-
-class Uniform(_WithoutKeys):
-    """CGFF in which every group listens to all alike."""
-
-    def _affinity(self, x: Tensor) -> Tensor:
-        return x.new_full((len(x), self.num_heads, x.shape[1], x.shape[1]), 1 / x.shape[1])
-
-
 class Mean(nn.Module):
     """The mean over the groups added back, with a learned factor for each channel; zero when new."""
 
@@ -97,7 +51,7 @@ class Mean(nn.Module):
         return x + torch.einsum("bc...,c->bc...", x.mean(1), self.factor).unsqueeze(1)
 
 
-class Pairs(nn.Module):
+class LowRank(nn.Module):
     """A linear map of low rank for each pair of groups, without any affinity."""
 
     rank = 4
@@ -121,16 +75,16 @@ class OthersOnly(CGFF):
 
 
 EXCHANGES: dict[str, Callable[..., nn.Module]] = {
-    "": lambda channels, _, **options: CGFF(channels, **options),
+    "content": lambda channels, _, **options: CGFF(channels, **options),
+    "uniform": lambda channels, _, **options: CGFF(channels, **options | {"key_channels": 0}),
+    "pairs": lambda channels, groups, **options: CGFF(channels, num_groups=groups, **options | {"key_channels": 0}),
+    "both": lambda channels, groups, **options: CGFF(channels, num_groups=groups, **options),
     "centred": lambda channels, _, **options: Centred(channels, **options),
+    "centred both": lambda channels, groups, **options: Centred(channels, num_groups=groups, **options),
     "normalized": Normalized,
-    "prior": Prior,
-    "centred prior": CentredPrior,
-    "fixed": Fixed,
-    "uniform": Uniform,
-    "mean": Mean,
-    "pairs": Pairs,
     "others": OthersOnly,
+    "mean": Mean,
+    "low rank": LowRank,
 }
 
 

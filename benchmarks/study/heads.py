@@ -205,7 +205,7 @@ def faramtn(
         model.cgff = nn.Identity()
     elif exchange or listening:
         keys = {"num_heads": 8, "key_channels": model.cgff.key_channels, "norm": False} | dict(listening or {})
-        model.cgff = EXCHANGES[exchange](width, len(groups), **keys)
+        model.cgff = EXCHANGES[exchange or "content"](width, len(groups), **keys)
     elif norm:
         model.cgff.norm = nn.LayerNorm(WIDTH)
     elif not scaled:

@@ -12,6 +12,7 @@ import texts
 from compare import Difference, holm, paired
 from figures import draw_differences, draw_tasks
 from ladder_page import around
+from parts_page import forms
 from results import SCORES, SETS, STEPS, Results
 from rows import (
     BY_NAME,
@@ -76,6 +77,7 @@ def page(results: Mapping[str, Results]) -> str:
         *other_sets(results),
         *shorter(results[TUNED.results], TUNED, "Fine-tuned whole", texts.FINE_TUNED),
         *shorter(results[FROM_SCRATCH.results], FROM_SCRATCH, "From scratch", texts.FROM_SCRATCH),
+        *forms(),
         *around(),
         *tasks(Results.read(HERE / "results" / "tasks.jsonl")),
         *costs(),

@@ -27,29 +27,29 @@ SEEDS, FINAL_SEEDS = 3, 10
 CROPS = {"lfwa": 0.6, "celeba": 0.65, "peta": 1.0, "drawn-easy": 1.0, "drawn-hard": 1.0}
 PLANTED, NUM_PLANTED = "planted", {"train": 1000, "valid": 300, "test": 500}
 PLANTED_SETTINGS = Settings(0.005, DECAY, 15, trunk_factor=1.0)
-EXCHANGE, GATES, PLACES = "What the groups tell each other", "The gates", "Where a group looks"
+EXCHANGE, GATES, PLACES, BOTH = "Exchange", "Gates", "Positions", "Gates and exchange"
 FORMS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     OURS: ("", "**FARAMTN** as it comes", {}),
     "no-exchange": (EXCHANGE, "no CGFF", {"fuse": False}),
     "uniform": (EXCHANGE, "every group listens to all alike", {"exchange": "uniform"}),
     "mean": (EXCHANGE, "the mean over the groups added, with a factor for each channel", {"exchange": "mean"}),
     "centred": (EXCHANGE, "descriptors centred over the groups", {"exchange": "centred"}),
-    "fixed-affinity": (EXCHANGE, "a learned affinity, the same for all images", {"exchange": "fixed"}),
-    "prior": (EXCHANGE, "with a learned prior of who listens to whom", {"exchange": "prior"}),
-    "centred-prior": (EXCHANGE, "both: centred, with a prior", {"exchange": "centred prior"}),
+    "pairs": (EXCHANGE, 'a learned number for each pair, `affinity="pairs"`', {"affinity": "pairs"}),
+    "both": (EXCHANGE, 'queries, keys and pairs, `affinity="both"`', {"affinity": "both"}),
+    "centred-both": (EXCHANGE, "centred, and pairs", {"exchange": "centred both"}),
     "normalized": (EXCHANGE, "queries and keys of length one", {"exchange": "normalized"}),
     "others": (EXCHANGE, "no group listens to itself", {"exchange": "others"}),
     "one-head": (EXCHANGE, "one head in place of eight", {"listening": {"num_heads": 1, "key_channels": 64}}),
     "two-heads": (EXCHANGE, "two heads", {"listening": {"num_heads": 2, "key_channels": 32}}),
-    "pairs": (EXCHANGE, "a map of rank 4 for each pair, no affinity", {"exchange": "pairs"}),
+    "low-rank": (EXCHANGE, "a map of rank 4 for each pair of groups, no affinity", {"exchange": "low rank"}),
     "fixed-gates": (GATES, "gates that are learned constants, `reduction=None`", {"reduction": None}),
     "no-gates": (GATES, "no gates: one half", {"wsgsa": "ungated"}),
     "by-place": (PLACES, "positions that do not see the image", {"wsgsa": "by place"}),
     "everywhere": (PLACES, "everywhere alike", {"spatial": False}),
-    "plain": ("Several at once", "learned gates, no CGFF", {"reduction": None, "fuse": False}),
-    "plain-uniform": ("Several at once", "learned gates, all alike", {"reduction": None, "exchange": "uniform"}),
-}  # fmt: skip
-CONTROLS = (OURS, "no-exchange", "uniform", "mean", "centred", "fixed-gates", "by-place", "fixed-affinity")
+    "simplest": (BOTH, "fixed gates and learned pairs", {"reduction": None, "affinity": "pairs"}),
+    "fixed-alone": (BOTH, "fixed gates, no CGFF", {"reduction": None, "fuse": False}),
+}
+CONTROLS = (OURS, "no-exchange", "uniform", "mean", "centred", "fixed-gates", "by-place", "pairs", "simplest")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -57,6 +57,14 @@ same heads on its 2 x 2 map. LFWA at {plan.size} pixels, {plan.epochs} epochs, {
 part. The trunk computes in bfloat16, the heads in float32. Parameters are those of the head; most of FARAMTN's are
 the gates, which grow with the 2,048 channels of this trunk.
 """
+PARTS = """\
+FARAMTN as it comes, and one thing at a time replaced by something simpler or of another form, trained from the start,
+all at one learning rate, on maps of the same frozen trunk at 96 pixels, two stages before its end. *Differs between
+groups* is the share, by squares, of what the groups are told that is not the same for all of them. Planted relations
+are {planted:,} drawn faces in which each group's label is told by a mark in another group's region alone; there every
+group sees its own region only, gates are fixed, and the trunk is small and trained too. Bold: more or less than
+FARAMTN after Holm's correction for all comparisons of a table. A table of a validation part is the search before.
+"""
 AROUND = """\
 The study above holds the pictures and the trunk's map as they come, so that rows differ in their heads alone. Here
 it is the other way round: two heads, and what surrounds them changes. Few seeds stand behind a row as yet; each
