@@ -125,6 +125,7 @@ python benchmarks/study/finetune.py --root path/to/lfwa --weights efficientnet-l
 python benchmarks/study/finetune.py --root path/to/lfwa --from-scratch
 python benchmarks/study/ladder.py --root path/to/lfwa --weights efficientnet-lite0-57934424.pth
 python benchmarks/study/crops.py lfwa --root path/to/lfwa --weights efficientnet-lite0-57934424.pth
+python benchmarks/study/parts.py lfwa --root path/to/lfwa --weights efficientnet-lite0-57934424.pth --final
 python benchmarks/study/tasks.py
 python benchmarks/study/cost.py
 python benchmarks/study/page.py
