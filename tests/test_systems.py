@@ -19,9 +19,10 @@ from mtattn import AttributeGroups, DWSLoss
 pytestmark = pytest.mark.recipe
 
 SYSTEMS = Path(__file__).parents[1] / "examples/systems"
-NAMES = sorted(path.stem for path in SYSTEMS.glob("*.py") if path.stem != "system_runs")
+NAMES = sorted(path.stem for path in SYSTEMS.glob("*.py") if path.stem not in {"system_runs", "identities"})
 TINY = ["--synthetic=60", "--epochs=1", "--batch-size=16", "--image-size=32", "--workers=0"]
 FORMS = {"far_amtn": [[]], "mgmtn": [[], ["--masks=learned"]], "parformer": [[]]}
+RECOGNITION = {"swinface": [["--fairface"]], "aaface": [["--fusion=mix"], ["--fusion=listen"], ["--fusion=none"]]}
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def run(monkeypatch, name, *arguments):
 
 
 def test_every_system_is_tried_in_each_form():
-    assert set(NAMES) == set(FORMS)
+    assert set(NAMES) == {*FORMS, *RECOGNITION}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -153,3 +154,75 @@ class TestPARFormer:
         parformer = program("parformer")
         model = parformer.System(parformer.GROUPS, "resnet18", pretrained=False, mask=0)
         assert not list(parformer.Losses(parformer.GROUPS, model).parameters())
+
+
+class TestRecognition:
+    @pytest.fixture
+    def data(self, tmp_path):
+        """Noise in the forms of LFWA, LFW's pairs and FairFace: 20 people to learn, then 4 others, 4 pictures each."""
+        write = pytest.importorskip("test_data_lfwa", reason="the extra recipes is not installed")
+        from mtattn.data import CELEBA_ATTRIBUTES
+
+        root, generator = tmp_path / "data", np.random.default_rng(0)
+        names = [f"P{person:02}/P{person:02}_{number:04}.jpg" for person in range(24) for number in (1, 2, 3, 4)]
+        ages = [f"{number}.jpg" for number in range(48)]
+        for name in [f"lfw/{name}" for name in names] + ages:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(generator.integers(0, 255, (16, 16, 3), np.uint8)).save(root / name)
+        labels = generator.integers(0, 2, (len(names), 40))
+        write.write_labels(root, names=names, labels=labels, attributes=CELEBA_ATTRIBUTES)
+        write.write_indices(root, train=np.arange(1, 81), test=np.arange(81, 97))
+        parts, bands = ("train", "train", "train", "val"), ("3-9", "20-29")
+        rows = [f"{name},{parts[i % 4]},{bands[i // 4 % 2]},Male,White" for i, name in enumerate(ages)]
+        (root / "fairface.csv").write_text("\n".join(["image,split,age,gender,race", *rows]) + "\n")
+        same = [f"P2{person}\t1\t2" for person in range(4)]
+        different = ["P20\t1\tP21\t1", "P22\t1\tP23\t1", "P00\t1\tP21\t1", "P21\t1\tP23\t3"]
+        lines = ["2\t2", *same[:2], *different[:2], *same[2:], *different[2:]]
+        (root / "pairs.txt").write_text("\n".join(lines) + "\n")
+        return root
+
+    @pytest.mark.parametrize(("name", "form"), [(name, form) for name, forms in RECOGNITION.items() for form in forms])
+    def test_a_system_learns_people_by_one_command_and_is_measured_on_others(
+        self, name, form, data, tmp_path, monkeypatch
+    ):
+        form = [*form, data] if form == ["--fairface"] else form
+        size = ["--backbone=resnet10t", "--epochs=1", "--batch-size=16", "--image-size=32", "--workers=0"]
+        run(monkeypatch, name, "--root", data, "--output", tmp_path / "run", *size, *form)
+        scores = json.loads((tmp_path / "run/scores.json").read_text())
+        assert scores["verification_pairs"] == 7  # one of the eight shows a person who was trained on
+        assert 0 <= scores["verification_accuracy"] <= 1
+        assert 0 < scores["mean_accuracy"] < 1
+
+    def test_a_person_with_few_pictures_has_no_identity_to_learn(self, program):
+        identities = program("identities")
+        files = ["ann/1.jpg", "ann/2.jpg", "bob/1.jpg", "eve/1.jpg", "eve/2.jpg"]
+        assert identities.people_of(files, pictures=2).classes == ("ann", "eve")
+        with pytest.raises(SystemExit, match="1 people have 3 pictures or more, need two"):
+            identities.people_of([*files, "eve/3.jpg"], pictures=3)
+
+    def test_the_margin_makes_the_loss_cosface_and_leaves_out_who_is_unknown(self, program):
+        losses = pytest.importorskip("pytorch_metric_learning.losses", reason="the extra neighbours is not installed")
+        from mtattn import Categorical
+
+        identities = program("identities")
+        groups = AttributeGroups({"who": [Categorical("identity", ["ann", "bob", "eve"])]})
+        embeddings, people, who = torch.randn(5, 8), torch.randn(3, 8), torch.tensor([0, 2, 1, 1, 0])
+        theirs = losses.CosFaceLoss(3, 8, margin=identities.MARGIN, scale=identities.SCALE)
+        theirs.W.data = people.T.clone()
+        outputs, targets = identities.cosines(embeddings, people), who.float()[:, None]
+        unit = float(np.log(2) / np.log(3))  # of a categorical loss: guessing costs ln 2
+        torch.testing.assert_close(identities.CosFace(groups)(outputs, targets), unit * theirs(embeddings, who))
+        targets[3:] = torch.nan
+        torch.testing.assert_close(identities.CosFace(groups)(outputs, targets), unit * theirs(embeddings[:3], who[:3]))
+        measured = identities.CosFace(groups).eval()(outputs[:3], targets[:3])
+        torch.testing.assert_close(measured, unit * torch.nn.functional.cross_entropy(outputs[:3], who[:3]))
+
+    def test_identity_hears_every_group_and_no_group_hears_identity(self, program):
+        from mtattn import Categorical
+
+        aaface = program("aaface")
+        groups = AttributeGroups({"a": ["x"], "b": ["y"], "who": [Categorical("identity", ["ann", "bob"])]})
+        model = aaface.System(groups, "resnet10t", "listen", pretrained=False).eval()
+        heard = (model.cgff.affinity(torch.randn(2, 3, 256)) > 0).all(0)
+        assert heard.tolist() == [[True, False, False], [False, True, False], [True, True, True]]
+        assert model(torch.rand(2, 3, 64, 64)).shape == (2, 4)

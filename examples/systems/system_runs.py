@@ -2,6 +2,7 @@
 
 import json
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from mtattn import AttributeGroups, DWSLoss
-from mtattn.data import LFWA, AttributeImages, CelebA, SyntheticFaces, image_transform
+from mtattn.data import LFWA, AttributeImages, CelebA, JointDataset, SyntheticFaces, image_transform
 from mtattn.metrics import AttributeMetrics, Baselines
 from mtattn.recipes import HelpFormatter, at_least, positive
 from mtattn.training import evaluate, fit
@@ -17,11 +18,13 @@ from mtattn.training import evaluate, fit
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # ImageNet's, which pretrained backbones expect
 
 
-def system_parser(description: str, data: str = "LFWA") -> ArgumentParser:
+def system_parser(description: str, data: str = "LFWA", *, drawn: bool = True) -> ArgumentParser:
+    """The options of all systems; ``drawn`` says whether drawn faces can take the place of the data."""
     parser = ArgumentParser(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--root", type=Path, help=f"the folder of {data}")
-    source.add_argument("--synthetic", type=at_least(10), metavar="N", help="draw N labelled faces and use these")
+    if drawn:
+        source.add_argument("--synthetic", type=at_least(10), metavar="N", help="draw N labelled faces and use these")
     parser.add_argument("--output", type=Path, required=True, help="a new folder for checkpoints and scores")
     parser.add_argument("--backbone", default="resnet18", help="a timm model name")
     parser.add_argument("--pretrained", action="store_true", help="fetch timm's pretrained weights of the backbone")
@@ -63,7 +66,11 @@ def faces(options: Namespace, groups: AttributeGroups) -> tuple[AttributeGroups,
 
 
 def train(
-    model: nn.Module, loss: DWSLoss, parts: dict[str, AttributeImages], options: Namespace, output: Path
+    model: nn.Module,
+    loss: DWSLoss,
+    parts: Mapping[str, AttributeImages | JointDataset],
+    options: Namespace,
+    output: Path,
 ) -> dict[str, float]:
     """Train, measure on the test part, and write the scores to ``scores.json``."""
     groups = loss.groups
@@ -84,9 +91,20 @@ def train(
     test = evaluate(model, parts["test"], metrics, workers=options.workers)
     scores = {name: value for name, value in test.items() if isinstance(value, float)}
     scores["parameters"] = sum(parameter.numel() for parameter in model.parameters())
-    (output / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    write_scores(scores, output)
     print(
         f"test: accuracy {scores['mean_accuracy']:.4f} (majority {scores['majority_accuracy']:.4f}), "
         f"balanced {scores['mean_balanced_accuracy']:.4f}; {scores['parameters'] / 1e6:.2f} M parameters"
     )
     return scores
+
+
+def write_scores(scores: Mapping[str, float], output: Path) -> None:
+    """Write ``scores.json``, and say what was measured on pairs of pictures."""
+    (output / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    if "verification_pairs" in scores:
+        print(
+            f"same person or not, {scores['verification_pairs']} pairs of people not trained on: accuracy "
+            f"{scores['verification_accuracy']:.4f} +- {scores['verification_standard_error']:.4f}, "
+            f"equal error rate {scores['verification_eer']:.4f}"
+        )
