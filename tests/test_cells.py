@@ -14,8 +14,6 @@ from mtattn import FARAMTN, AttributeGroups
 from mtattn.functional import Centres, draw_maps, square_centres
 from mtattn.models import map_centres
 
-pytestmark = pytest.mark.outside  # it passes whole numbers and lists where floats and tensors are annotated
-
 GROUPS = AttributeGroups({f"group {g}": [f"attribute {g}.{a}" for a in range(8)] for g in range(2)})
 ONE = AttributeGroups({"mouth": ["Smiling"]})
 BEFORE = {  # name: (size, how far from the squares its cells look, in cells, as the padding of its strides tells)

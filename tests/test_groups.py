@@ -159,15 +159,15 @@ def test_known_names_pass():
 @pytest.mark.parametrize(
     "names",
     [
-        pytest.param({"Hat": 1, "Bag": 2}.keys(), id="keys"),
-        pytest.param(np.array(["Hat", "Bag"]), id="array"),
-        pytest.param((name for name in ["Hat", "Bag"]), id="generator"),
-        pytest.param(deque(["Hat", "Bag"]), id="deque"),
-        pytest.param([np.str_("Hat"), np.str_("Bag")], id="numpy strings"),
+        pytest.param({"Hat": 1, "Bag": 2}.keys, id="keys"),
+        pytest.param(lambda: np.array(["Hat", "Bag"]), id="array"),
+        pytest.param(lambda: (name for name in ["Hat", "Bag"]), id="generator"),
+        pytest.param(lambda: deque(["Hat", "Bag"]), id="deque"),
+        pytest.param(lambda: [np.str_("Hat"), np.str_("Bag")], id="numpy strings"),
     ],
 )
 def test_whatever_lists_names_in_order_is_taken(names):
-    groups = AttributeGroups({"all": names})
+    groups = AttributeGroups({"all": names()})
     assert groups == AttributeGroups({"all": ["Hat", "Bag"]})
     assert [type(name) for name in groups.attributes] == [str, str]
 
