@@ -269,6 +269,12 @@ def test_weights_that_do_not_fit_are_refused(options, message):
         DWSLoss(MIXED, **options)
 
 
+@pytest.mark.parametrize("weight", [[1.0, 2.0, 3.0], 2.0], ids=["list", "number"])
+def test_class_weights_without_names_are_refused(weight):
+    with pytest.raises(TypeError, match=r"class_weight is a mapping from .*write \{'hair': \[...\]\}|class_weight"):
+        DWSLoss(MIXED, class_weight=weight)
+
+
 def test_a_number_without_its_mean_is_refused():
     with pytest.raises(ValueError, match="DWSLoss: the number 'age' has no mean and std yet"):
         DWSLoss(AttributeGroups({"g": [Number("age")]}))

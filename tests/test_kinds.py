@@ -273,6 +273,13 @@ class TestTargets:
         targets = torch.tensor([[0.0, 3, 3, 1e4], [0.5, 0, 0, -3], [NAN, NAN, NAN, NAN]])
         check_targets("Data", self.groups, targets)
 
+    @pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.uint8])
+    def test_whole_numbers_are_taken_and_checked_like_others(self, dtype):
+        groups = AttributeGroups({"face": ["Smiling", Ordinal("stage", ("child", "young", "old"))]})
+        check_targets("Data", groups, torch.tensor([[1, 2], [0, 0]], dtype=dtype))
+        with pytest.raises(ValueError, match=r"'stage' has 3 levels.*got 3 for image 0"):
+            check_targets("Data", groups, torch.tensor([[1, 3]], dtype=dtype))
+
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
     @pytest.mark.parametrize(
         ("row", "message"),

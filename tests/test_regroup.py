@@ -104,6 +104,21 @@ class TestNewGroups:
         assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
         assert model.unfreeze().trunk.training == training
 
+    def test_leave_the_modes_of_what_stays(self):
+        model = small().train()
+        model.trunk.eval()
+        model.wsgsa.shared.eval()
+        model.cgff.eval()
+        model.reset_groups(NEW)
+        modes = {name: part.training for name, part in model.named_modules() if name.count(".") <= 1}
+        still = {name for name, training in modes.items() if not training}
+        assert {"trunk", "wsgsa.shared", "cgff"} <= still
+        assert not still & {"", "wsgsa", "heads"}
+
+    def test_come_to_the_device_of_the_model(self):
+        model = tiny().to("meta").reset_groups(NEW)
+        assert {value.device.type for value in (*model.parameters(), *model.buffers())} == {"meta"}
+
     def test_learn(self):
         model = small().reset_groups(NEW)
         before = copy.deepcopy(model.state_dict())
@@ -142,6 +157,34 @@ class TestOtherKinds:
         new = {name: value[0] for name, value in head_rows(model.reset_groups(other)).items()}
         same = {name for name in new if name in old and torch.equal(new[name], old[name])}
         assert same == {"mood=happy", "mood=angry", "Smiling", "stage>child", "stage>young"}  # age is yes or no now
+
+    @pytest.mark.parametrize(
+        ("levels", "kept"),
+        [
+            pytest.param(("young", "child", "old"), set(), id="another order"),
+            pytest.param(("old", "young", "child"), set(), id="the other way round"),
+            pytest.param(("child", "old", "young"), {"stage>child"}, id="the same first level"),
+            pytest.param(("baby", "child", "young", "old"), set(), id="a new first level"),
+            pytest.param(("child", "young", "middle", "old"), {"stage>child", "stage>young"}, id="a level between"),
+            pytest.param(("child", "young"), {"stage>child"}, id="a level less"),
+        ],
+    )
+    def test_keep_a_threshold_where_the_levels_up_to_it_are_the_same(self, levels, kept, caplog):
+        model = perturbed(small(MIXED))
+        old = {name: value[0].clone() for name, value in head_rows(model).items()}
+        model.reset_groups(AttributeGroups({"age": [Ordinal("stage", levels)]}))
+        new = {name: value[0] for name, value in head_rows(model).items()}
+        assert {name for name in new if name in old and torch.equal(new[name], old[name])} == kept
+        assert ("1 attribute (stage)" if kept else "0 attributes;") in caplog.messages[-1]
+
+    def test_with_classes_in_another_order_predict_the_same_class(self):
+        model = perturbed(small(MIXED)).eval()
+        expected = model.groups.decode(model(IMAGES))["mood"]
+        moved = Categorical("mood", MOOD.classes[::-1])
+        other = AttributeGroups(
+            {name: [moved if k == MOOD else k for k in MIXED.only([*m]).kinds] for name, m in MIXED.items()}
+        )
+        assert other.decode(model.reset_groups(other)(IMAGES))["mood"] == expected
 
     def test_in_another_scale_say_the_same_number(self):
         model = perturbed(small(MIXED)).eval()
@@ -183,6 +226,9 @@ class TestFromAFolder:
 
         tiny(heads=heads(3, 5)).save_pretrained(tmp_path)
         with pytest.raises(ValueError, match=r"reset_groups: this model has heads of its own.*pass heads= for the new"):
-            FARAMTN.from_pretrained(tmp_path, groups=NEW, heads=heads(3, 5))
-        loaded = FARAMTN.from_pretrained(tmp_path, heads=heads(3, 5)).reset_groups(NEW, heads=heads(4, 5))
+            FARAMTN.from_pretrained(tmp_path, groups=NEW)
+        loaded = FARAMTN.from_pretrained(tmp_path, groups=NEW, heads=heads(4, 5))
+        in_two_steps = FARAMTN.from_pretrained(tmp_path, heads=heads(3, 5)).reset_groups(NEW, heads=loaded.heads)
+        assert not loaded.training
+        assert torch.equal(loaded.wsgsa.key_weight, in_two_steps.wsgsa.key_weight)
         assert loaded(IMAGES).shape == (2, 5)

@@ -6,7 +6,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from mtattn.functional import level_exceedance
@@ -30,7 +30,7 @@ def check_fitted(owner: str, groups: "AttributeGroups") -> None:
             )
 
 
-def check_targets(owner: str, groups: "AttributeGroups", targets: Float[Tensor, "image attribute"]) -> None:
+def check_targets(owner: str, groups: "AttributeGroups", targets: Shaped[Tensor, "image attribute"]) -> None:
     """Refuse targets that cannot be; it looks at the values, so it waits for the device.
 
     Raises:
@@ -47,6 +47,8 @@ def check_targets(owner: str, groups: "AttributeGroups", targets: Float[Tensor, 
         raise ValueError(
             f"{owner}: targets are (image, {num_attributes}), one column an attribute, got {tuple(targets.shape)}."
         )
+    if not targets.is_floating_point():
+        targets = targets.double()  # whole numbers and truth values cannot be compared with infinity
     lowest, highest = targets.new_tensor(list(map(_range, groups.kinds))).unbind(1)
     whole = torch.tensor([isinstance(kind, Categorical | Ordinal) for kind in groups.kinds], device=targets.device)
     allowed = (targets >= lowest) & (targets <= highest) & targets.isfinite()

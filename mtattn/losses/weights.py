@@ -44,6 +44,11 @@ def class_weight_tensor(
     if class_weight is None:
         return None
     kinds = {kind.name: kind for kind in groups.kinds if isinstance(kind, Categorical)}
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(
+            f"{owner}: class_weight is a mapping from the names of categorical attributes to one number a class, "
+            f"got a {type(class_weight).__name__}; write {{{next(iter(kinds), 'name')!r}: [...]}}."
+        )
     check_known(owner, "attribute", class_weight, groups.attributes)
     check_known(owner, "categorical attribute", class_weight, kinds or ["none"])
     weight = torch.ones(len(kinds), max((len(kind.classes) for kind in kinds.values()), default=0), device="cpu")

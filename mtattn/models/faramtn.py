@@ -15,12 +15,13 @@ from mtattn.groups import AttributeGroups, check_groups, check_known
 from mtattn.models import regroup
 from mtattn.models.backbones import FreshBottleneck, build_backbone
 from mtattn.models.config import AFFINITIES, OPTIONS
+from mtattn.models.freezing import Freezable
 from mtattn.models.parameters import sort_parameters
 from mtattn.models.pretrained import Pretrained
 from mtattn.modules import CGFF, WSGSA, GroupHeads
 
 
-class FARAMTN(Pretrained):
+class FARAMTN(Freezable, Pretrained):
     """The multi-task attribute network FAR-AMTN: images in, one logit an attribute out.
 
     ``trunk -> WSGSA (pooled) -> linear projection -> CGFF -> group heads``. After the shared module everything is
@@ -99,7 +100,6 @@ class FARAMTN(Pretrained):
             key_channels=key_channels,
         )
         self.groups, self.trunk = groups, trunk
-        self._frozen: frozenset[str] | None = None  # the names of what freeze() froze
         gating: dict[str, Any] = {"reduction": reduction, "spatial": bool(spatial), "key_channels": key_channels}
         looks = gcd(num_heads, out_channels)
         self.wsgsa = WSGSA(
@@ -202,8 +202,8 @@ class FARAMTN(Pretrained):
         model.config["image"] = {"size": backbone.size, "mean": backbone.mean, "std": backbone.std}
         return model
 
-    def forward(self, images: Float[Tensor, "batch color height width"]) -> Float[Tensor, "batch attribute"]:
-        """Compute the logits in attribute order."""
+    def forward(self, images: Float[Tensor, "batch color height width"]) -> Float[Tensor, "batch column"]:
+        """Compute the outputs in the order of ``groups.columns``; of binary attributes these are logits."""
         return self._read(self.forward_features(images))
 
     def forward_features(
@@ -213,8 +213,8 @@ class FARAMTN(Pretrained):
         features: Tensor = self.cgff(self._project(self.wsgsa.pooled(self.trunk(images))))
         return features
 
-    def attribute_maps(self, images: Float[Tensor, "batch color height width"]) -> Float[Tensor, "batch attribute h w"]:
-        """Compute where each logit comes from: maps in logits, whose mean over the image is the prediction, exactly.
+    def attribute_maps(self, images: Float[Tensor, "batch color height width"]) -> Float[Tensor, "batch column h w"]:
+        """Compute where each output comes from: maps whose mean over the image is that output, exactly.
 
         Raises:
             ValueError: The model has heads of its own that are not linear.
@@ -262,32 +262,9 @@ class FARAMTN(Pretrained):
                 "FARAMTN.reset_groups: this model has heads of its own, made for its groups; pass heads= for the new."
             )
         options = {name: self.config[name] for name in OPTIONS}
-        regroup.take_over(self, FARAMTN(self.trunk, groups=groups, shared=self.wsgsa.shared, heads=heads, **options))
-        return self.train(self.training)
-
-    def freeze(self) -> "FARAMTN":
-        """Stop training the trunk: no gradients, and its batch norms keep their statistics even in ``train()``.
-
-        That is a choice of one training run: neither a state dict nor a saved model remembers it.
-        """
-        trained = {name for name, parameter in self.trunk.named_parameters() if parameter.requires_grad}
-        self._frozen = (self._frozen or frozenset()) | trained
-        self.trunk.requires_grad_(False)
-        return self.train(self.training)
-
-    def unfreeze(self) -> "FARAMTN":
-        """Train again what :meth:`freeze` froze; a parameter that you froze yourself stays as it was."""
-        for name, parameter in self.trunk.named_parameters():
-            if name in (self._frozen or ()):
-                parameter.requires_grad_(True)
-        self._frozen = None
-        return self.train(self.training)
-
-    def train(self, mode: bool = True) -> "FARAMTN":
-        """Set training or evaluation mode; a frozen trunk stays in evaluation mode."""
-        super().train(mode)
-        if self._frozen is not None:
-            self.trunk.eval()
+        with next(self.cgff.parameters()).device:
+            fresh = FARAMTN(self.trunk, groups=groups, shared=self.wsgsa.shared, heads=heads, **options)
+        regroup.take_over(self, fresh)
         return self
 
     def parameter_groups(

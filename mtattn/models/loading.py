@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from os import PathLike
 from pathlib import Path
@@ -73,7 +73,14 @@ def find(place: "str | PathLike[str]", download: Mapping[str, Any]) -> Saved:
     return Saved(str(place), files[WEIGHTS_FILE], config, check_config(config, place), shapes, remembered)
 
 
-def load(kind: Any, saved: Saved, map_location: str | torch.device, options: Mapping[str, Any]) -> Any:
+def load(
+    kind: Any,
+    saved: Saved,
+    map_location: str | torch.device,
+    options: Mapping[str, Any],
+    *,
+    without_own_heads: bool = False,
+) -> Any:
     """Build a saved FARAMTN and give it its weights; what disagrees is refused before anything large is built.
 
     Args:
@@ -81,12 +88,16 @@ def load(kind: Any, saved: Saved, map_location: str | torch.device, options: Map
         saved: What lies on disk.
         map_location: The device.
         options: The modules that no config can hold, and options that are to differ from the saved ones.
+        without_own_heads: Whether heads of the model's own are left out, because others are to take their place.
 
     Raises:
         TypeError: There is no such option.
         ValueError: Config, weights and options disagree, or a module is missing.
     """
     own = {name: options[name] for name in _MODULES if options.get(name) is not None}
+    if without_own_heads and saved.config.get("own_heads", False):
+        own["heads"] = nn.Identity()
+        saved = replace(saved, shapes={name: shape for name, shape in saved.shapes.items() if name[:6] != "heads."})
     changed = {name: value for name, value in options.items() if name not in _MODULES}
     _check_options(changed)
     _check_modules(saved.config, own)

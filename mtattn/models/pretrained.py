@@ -41,7 +41,7 @@ class Pretrained(PyTorchModelHubMixin, nn.Module):
                 :meth:`reset_groups`. None: its own.
             map_location: The device to load to.
             **options: ``trunk``, ``shared`` and ``heads`` where these are your own, ``dropout`` if it is to differ, and
-                huggingface_hub's.
+                huggingface_hub's. With ``groups``, ``heads`` are those for the new groups.
 
         Raises:
             FileNotFoundError: There is no such folder, or it lacks a file.
@@ -49,10 +49,12 @@ class Pretrained(PyTorchModelHubMixin, nn.Module):
         """
         download = {name: options.pop(name) for name in loading.DOWNLOAD_OPTIONS if name in options}
         saved = loading.find(pretrained_model_name_or_path, download)
-        new_heads = None if groups is None or saved.config.get("own_heads", False) else options.pop("heads", None)
-        model: Any = loading.load(cls, saved, map_location, options)
-        if groups is not None:
-            model.reset_groups(groups, heads=new_heads)
+        if groups is None:
+            model: Any = loading.load(cls, saved, map_location, options)
+        else:
+            heads = options.pop("heads", None)
+            model = loading.load(cls, saved, map_location, options, without_own_heads=True)
+            model.reset_groups(groups, heads=heads).eval()
         loaded: Model = model
         return loaded
 

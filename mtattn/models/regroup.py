@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Collection, Mapping
+from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mtattn.groups import AttributeGroups, Number
+from mtattn.groups import AttributeGroups, Categorical, Number, Ordinal
+from mtattn.groups.kinds import Attribute
 from mtattn.modules import CGFF, WSGSA, GroupHeads
 
 _LOG = logging.getLogger("mtattn")
@@ -24,11 +26,13 @@ def take_over(model: Any, fresh: Any) -> None:
     before, after = model.groups, fresh.groups
     _keep_gates(model.wsgsa, fresh.wsgsa, before, after)
     _keep_pairs(model.cgff, before, after)
-    kept: list[str] = []
+    kept: dict[int, int] = {}
     if "own_heads" not in fresh.config and isinstance(model.heads, GroupHeads):
-        kept = _kept_attributes(before, after)
+        kept = _kept_columns(before, after)
         _keep_heads(model.heads, fresh.heads, kept)
-    _tell(before, after, kept)
+    _tell(before, after, dict.fromkeys(after.attributes[after.attribute_of[column]] for column in kept))
+    fresh.wsgsa.training = model.wsgsa.training  # and not train(), which would set modes of the shared module as well
+    fresh.heads.train(model.heads.training)
     model.groups, model.wsgsa, model.heads = after, fresh.wsgsa, fresh.heads
     model.config |= {name: fresh.config[name] for name in ("groups", "own_heads") if name in fresh.config}
 
@@ -55,27 +59,41 @@ def _keep_pairs(cgff: nn.Module, before: AttributeGroups, after: AttributeGroups
     cgff.prior, cgff.num_groups = nn.Parameter(pairs, requires_grad=cgff.prior.requires_grad), len(after)
 
 
-def _keep_heads(old: GroupHeads, new: GroupHeads, kept: Collection[str]) -> None:
-    """Give new heads the rows of the attributes that stay; others start fresh."""
-    before = {column: index for index, column in enumerate(old.groups.columns.attributes)}
-    attributes = [new.groups.attributes[index] for index in new.groups.attribute_of]
-    rows = {
-        index: before[column]
-        for index, (column, attribute) in enumerate(zip(new.groups.columns.attributes, attributes, strict=True))
-        if attribute in kept and column in before
-    }
-    _fill(new.weight, old.weight, rows)
-    _fill(new.bias, old.bias, rows)
+def _keep_heads(old: GroupHeads, new: GroupHeads, kept: Mapping[int, int]) -> None:
+    """Give new heads the rows of the columns that stay; others start fresh."""
+    _fill(new.weight, old.weight, kept)
+    _fill(new.bias, old.bias, kept)
     kinds = _by_name(old.groups)
     for name, kind in _by_name(new.groups).items():
-        if name in kept and isinstance(kind, Number):
-            _rescale(new, new.groups.columns_of(name), kinds[name], kind)
+        columns = new.groups.columns_of(name)
+        if isinstance(kind, Number) and columns.start in kept:
+            _rescale(new, columns, kinds[name], kind)
 
 
-def _kept_attributes(before: AttributeGroups, after: AttributeGroups) -> list[str]:
-    """Name the attributes of the new groups that the old ones have, as the same kind and in the same unit."""
-    kinds = _by_name(before)
-    return [name for name, kind in _by_name(after).items() if name in kinds and _same_kind(kinds[name], kind)]
+def _kept_columns(before: AttributeGroups, after: AttributeGroups) -> dict[int, int]:
+    """Find the columns of the new groups that said the same in the old ones, and where: {new: old}."""
+    kinds, kept = _by_name(before), dict[int, int]()
+    for name, kind in _by_name(after).items():
+        if name in kinds:
+            old, new = before.columns_of(name).start, after.columns_of(name).start
+            kept |= {new + place: old + there for place, there in _same_places(kinds[name], kind).items()}
+    return kept
+
+
+def _same_places(before: Attribute, after: Attribute) -> dict[int, int]:
+    """Find which columns of an attribute say the same as a column of the attribute that had its name: {new: old}."""
+    match before, after:
+        case str(), str():
+            return {0: 0}
+        case Number(), Number() if before.unit == after.unit:
+            return {0: 0}
+        case Categorical(), Categorical():
+            known = before.classes
+            return {place: known.index(name) for place, name in enumerate(after.classes) if name in known}
+        case Ordinal(), Ordinal():  # "above this level" is the same where the levels up to it are the same
+            pairs = zip(before.levels[:-1], after.levels[:-1], strict=False)
+            return {place: place for place, _ in enumerate(takewhile(lambda pair: pair[0] == pair[1], pairs))}
+    return {}
 
 
 def _tell(before: AttributeGroups, after: AttributeGroups, attributes: Collection[str]) -> None:
@@ -99,13 +117,9 @@ def _by_name(groups: AttributeGroups) -> Mapping[str, Any]:
     return dict(zip(groups.attributes, groups.kinds, strict=True))
 
 
-def _same_kind(before: Any, after: Any) -> bool:
-    return type(before) is type(after) and getattr(before, "unit", None) == getattr(after, "unit", None)
-
-
 @torch.no_grad()
 def _fill(new: nn.Parameter, old: Tensor, rows: Mapping[int, int]) -> None:
-    new.data = new.data.to(old.device, old.dtype)
+    new.data = new.data.to(old.dtype)
     if rows:
         new[list(rows)] = old[list(rows.values())]
 
