@@ -76,8 +76,8 @@ def computed(model):
 
     session, switchable = onnxruntime.InferenceSession(export_switchable(model)), SwitchableFARAMTN(model).eval()
 
-    def compute(images, gates_on, listening):
-        feeds = {"images": images, "gates_on": gates_on, "listening": listening}
+    def compute(images, gates_on, places_on, listening):
+        feeds = {"images": images, "gates_on": gates_on, "places_on": places_on, "listening": listening}
         there = session.run(None, {name: tensor.numpy() for name, tensor in feeds.items()})
         with torch.no_grad():
             return [torch.from_numpy(output) for output in there], list(switchable(**feeds))
@@ -89,13 +89,16 @@ def computed(model):
 def test_with_all_switches_on_the_numbers_are_the_models(computed, model):
     images = torch.randn(1, 3, *IMAGE["size"])
     wanted = [model(images), model.attribute_maps(images), model.affinity(images)]
-    for outputs in computed(images, switches(), switches()):
+    for outputs in computed(images, switches(), switches(), switches()):
         torch.testing.assert_close(outputs, wanted, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize(("gate", "deaf"), [((0,), ()), ((), (1,)), ((0, 2), (1, 2)), ((0, 1, 2), (0, 1, 2))])
-def test_the_exported_file_and_torch_agree_whatever_is_off(gate, deaf, computed):
-    there, here = computed(torch.randn(1, 3, *IMAGE["size"]), switches(*gate), switches(*deaf))
+@pytest.mark.parametrize(
+    ("gate", "place", "deaf"),
+    [((0,), (), ()), ((), (1,), ()), ((), (), (1,)), ((0, 2), (0,), (1, 2)), ((0, 1, 2), (0, 1, 2), (0, 1, 2))],
+)
+def test_the_exported_file_and_torch_agree_whatever_is_off(gate, place, deaf, computed):
+    there, here = computed(torch.randn(1, 3, *IMAGE["size"]), switches(*gate), switches(*place), switches(*deaf))
     torch.testing.assert_close(there, here, rtol=0, atol=1e-4)
     torch.testing.assert_close(here[1].mean((-2, -1)), here[0], rtol=0, atol=1e-5)  # maps stay exact
 
@@ -112,9 +115,23 @@ def test_a_gate_that_is_off_is_the_average_gate_and_a_deaf_group_hears_nothing(c
     grouped = functional.channel_linear(2 * grouped, model.projection.weight)
     fused = model.cgff(grouped)
     fused[:, 1] = grouped[:, 1]
-    _, (logits, _, affinity) = computed(images, switches(0), switches(1))
+    _, (logits, _, affinity) = computed(images, switches(0), switches(), switches(1))
     torch.testing.assert_close(logits, model.heads(fused), rtol=0, atol=1e-5)
     torch.testing.assert_close(affinity, model.cgff.affinity(grouped), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_group_whose_place_is_off_looks_everywhere_alike(computed, model):
+    images = torch.randn(1, 3, *IMAGE["size"])
+    features = model.trunk(images)
+    shared, gates = model.wsgsa.shared(features), model.wsgsa.gates(features)
+    positions = model.wsgsa._positions(shared).clone()
+    heads = model.wsgsa.num_heads
+    positions[:, 2 * heads : 3 * heads] = 1
+    grouped = functional.channel_linear(2 * functional.gate_mean(shared, gates, positions), model.projection.weight)
+    _, (logits, *_) = computed(images, switches(), switches(2), switches())
+    torch.testing.assert_close(logits, model.heads(model.cgff(grouped)), rtol=0, atol=1e-5)
+    assert not torch.allclose(logits, model(images), atol=1e-3)
 
 
 def build(folder, model, monkeypatch):
@@ -258,9 +275,10 @@ def test_pointing_and_the_keyboard_show_the_map_that_averages_to_the_logit(page,
 @pytest.mark.parametrize(
     ("name", "off"),
     [
-        ("Gate of mouth", (switches(1), switches())),
-        ("Listening of mouth", (switches(), switches(1))),
-        ("Gate of <eyes>", (switches(0), switches())),
+        ("Gate of mouth", (switches(1), switches(), switches())),
+        ("Place of mouth", (switches(), switches(1), switches())),
+        ("Listening of mouth", (switches(), switches(), switches(1))),
+        ("Gate of <eyes>", (switches(0), switches(), switches())),
     ],
 )
 def test_a_switch_changes_the_numbers_as_in_torch_and_back_again(name, off, page, computed):

@@ -73,7 +73,7 @@ def _group(name: str, members: tuple[str, ...]) -> str:
     switches = "\n".join(
         f'<button type="button" role="switch" aria-checked="true" aria-label="{part.title()} of {title}" '
         f'data-part="{part}">{part}</button>'
-        for part in ("gate", "listening")
+        for part in ("gate", "place", "listening")
     )
     return f"""<section aria-label="{title}">
 <div class="demo-head"><h2>{title}</h2>

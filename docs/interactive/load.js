@@ -31,10 +31,11 @@ async function loadModel() {
   const session = await ort.InferenceSession.create(model);
   const tensor = (values, shape) => new ort.Tensor("float32", Float32Array.from(values), shape);
   let queue = Promise.resolve(); // a session computes one thing at a time
-  return ({ values, shape }, gates, listening) => {
+  return ({ values, shape }, gates, places, listening) => {
     const feeds = {
       images: tensor(values, [1, ...shape]),
       gates_on: tensor(gates, [gates.length]),
+      places_on: tensor(places, [places.length]),
       listening: tensor(listening, [listening.length]),
     };
     const answer = queue.then(() => session.run(feeds));

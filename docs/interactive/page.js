@@ -21,8 +21,8 @@ function say(text, wrong = false) {
   status.classList.toggle("wrong", wrong);
 }
 
-async function ask(gates, listening) {
-  const { logits, maps, affinity } = await compute(input, gates, listening);
+async function ask(gates, places, listening) {
+  const { logits, maps, affinity } = await compute(input, gates, places, listening);
   const size = maps.dims[2] * maps.dims[3];
   return {
     logits: [...logits.data],
@@ -37,8 +37,8 @@ async function update(tell) {
   if (!input || !compute) return;
   const mine = ++latest, ones = groups.map(() => 1);
   try {
-    const first = before ?? (await ask(ones, ones));
-    const second = allOn() ? first : await ask(state("gate"), state("listening"));
+    const first = before ?? (await ask(ones, ones, ones));
+    const second = allOn() ? first : await ask(state("gate"), state("place"), state("listening"));
     if (mine !== latest) return; // another picture or switch came meanwhile
     [before, now] = [first, second];
     show();

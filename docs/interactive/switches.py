@@ -1,4 +1,4 @@
-"""FAR-AMTN with a switch for each group's gate and for what each group hears, and its export for the browser."""
+"""FAR-AMTN with switches for each group's gate, where it looks and what it hears, and its export for the browser."""
 
 import copy
 import logging
@@ -14,8 +14,8 @@ from mtattn import FARAMTN, functional
 class SwitchableFARAMTN(nn.Module):
     """Compute a model's logits and maps with parts of it switched off, group by group.
 
-    A switch is 1 (on) or 0 (off). A group whose gate is off gets the average of all groups' gates; one that does not
-    listen keeps its own features, without what CGFF adds to them.
+    A switch is 1 (on) or 0 (off). A group whose gate is off gets the average of all groups' gates; one whose place is
+    off looks everywhere alike; one that does not listen keeps its own features, without what CGFF adds to them.
     """
 
     def __init__(self, model: FARAMTN) -> None:
@@ -26,6 +26,7 @@ class SwitchableFARAMTN(nn.Module):
         self,
         images: Float[Tensor, "batch color height width"],
         gates_on: Float[Tensor, " group"],
+        places_on: Float[Tensor, " group"],
         listening: Float[Tensor, " group"],
     ) -> tuple[
         Float[Tensor, "batch attribute"], Float[Tensor, "batch attribute h w"], Float[Tensor, "batch group group"]
@@ -37,7 +38,10 @@ class SwitchableFARAMTN(nn.Module):
         average = gates.mean(1, keepdim=True)
         gates = average + gates_on[:, None] * (gates - average)
         shared = wsgsa.shared(features)
-        grouped = self.model._project(functional.gate(shared, gates, wsgsa._positions(shared)))
+        positions = wsgsa._positions(shared)
+        if positions is not None:  # a group has several rows, one for each of its queries
+            positions = 1 + places_on.repeat_interleave(wsgsa.num_heads)[:, None, None] * (positions - 1)
+        grouped = self.model._project(functional.gate(shared, gates, positions))
         heard = cgff(grouped) - grouped
         maps = self.model.heads(grouped + listening[:, None, None, None] * heard)
         return maps.mean((-2, -1)), maps, cgff.affinity(grouped)
@@ -47,15 +51,15 @@ def export_switchable(model: FARAMTN) -> bytes:
     """Trace a model with its switches as ONNX, for one image at a time."""
     switchable = SwitchableFARAMTN(copy.deepcopy(model).cpu().float()).eval()
     images = torch.zeros(1, 3, *model.config["image"]["size"])
-    gates_on, listening = torch.ones(2, len(model.groups)).unbind()  # one tensor for both would become one input
+    switches = torch.ones(3, len(model.groups)).unbind()  # one tensor for all would become one input
     for chatty in ("onnx_ir", "onnxscript"):  # a docs build would print all that they tell
         logging.getLogger(chatty).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's about its own insides
         program = torch.onnx.export(
             switchable,
-            (images, gates_on, listening),
-            input_names=["images", "gates_on", "listening"],
+            (images, *switches),
+            input_names=["images", "gates_on", "places_on", "listening"],
             output_names=["logits", "maps", "affinity"],
             dynamo=True,
             verbose=False,
