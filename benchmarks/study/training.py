@@ -121,36 +121,39 @@ def score(
     model: nn.Module, features: Features, split: str, groups: AttributeGroups, rates: Tensor, *, views: int = 1
 ) -> dict[str, float]:
     """Score the model on a split; the worst group is that of the default groups, whatever the row's are."""
-    model.eval()
     targets = features.targets(split, groups.attributes)
-    device = next(model.parameters()).device
-    logits = torch.stack(
-        [
-            torch.cat(
-                [
-                    model(features.batch(split, part, torch.full_like(part, view)).to(device)).cpu()
-                    for part in torch.arange(len(targets)).split(512)
-                ]
-            )
-            for view in range(views)
-        ]
-    ).mean(0)
+    logits = torch.stack([predict(model, features, split, view) for view in range(views)]).mean(0)
     metrics = AttributeMetrics(groups, rates)
     metrics.update(logits, targets)
     scores = metrics.compute()
     accuracies = {name: values["accuracy"] for name, values in scores["attributes"].items()}
     default = default_groups(groups.attributes)
-    columns = zip(logits.sigmoid().T, targets.T, strict=True)
-    errors = [float(binary_calibration_error(p, t.long(), n_bins=15)) for p, t in columns]
     return {
         "loss": float(F.binary_cross_entropy_with_logits(logits, targets)),
         "accuracy": scores["mean_accuracy"],
         "balanced_accuracy": scores["mean_balanced_accuracy"],
         "average_precision": scores["mean_average_precision"],
         "majority_accuracy": scores["majority_accuracy"],
-        "calibration_error": sum(errors) / len(errors),
+        "calibration_error": calibration_error(logits, targets),
         "worst_group": min(sum(accuracies[a] for a in own) / len(own) for own in default.values()),
     }
+
+
+@torch.no_grad()
+def predict(model: nn.Module, features: Features, split: str, view: int = 0) -> Tensor:
+    """Compute the logits of all images of a split."""
+    model.eval()
+    device = next(model.parameters()).device
+    parts = torch.arange(len(features.labels[split])).split(512)
+    batches = (features.batch(split, part, torch.full_like(part, view)).to(device) for part in parts)
+    return torch.cat([model(batch).cpu() for batch in batches])
+
+
+def calibration_error(logits: Tensor, targets: Tensor) -> float:
+    """Give the expected calibration error in 15 bins, in the mean over the attributes."""
+    columns = zip(logits.sigmoid().T, targets.T, strict=True)
+    errors = [float(binary_calibration_error(p, t.long(), n_bins=15)) for p, t in columns]
+    return sum(errors) / len(errors)
 
 
 def _members(groups: AttributeGroups) -> Tensor:
