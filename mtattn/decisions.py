@@ -80,20 +80,20 @@ def decisions_of(config: Mapping[str, Any]) -> Decisions | None:
     return Decisions(**config["decisions"]) if config.get("decisions") else None
 
 
-def check_goal(owner: str, goal: str) -> tuple[str, float | None]:
-    """Split a goal into its name and the value that it states.
+def check_goal(owner: str, goal: str) -> tuple[str, float]:
+    """Split a goal into its name and the value that it states, 0 if none.
 
     Raises:
         ValueError: There is no such goal, or its value cannot be.
 
     Example:
         >>> check_goal("me", "f1"), check_goal("me", "precision=0.9")
-        (('f1', None), ('precision', 0.9))
+        (('f1', 0.0), ('precision', 0.9))
     """
     name, sign, value = goal.partition("=")
     if not sign:
         check_known(owner, "goal", [goal], (*GOALS, *(f"{stated}=VALUE" for stated in STATED)))
-        return name, None
+        return name, 0.0
     check_known(owner, "goal with a value", [name], tuple(STATED))
     low, high = STATED[name]
     try:
@@ -204,9 +204,7 @@ def _probability(logit: Tensor) -> float:
     return float(logit.clamp(-SUREST, SUREST).sigmoid())
 
 
-def _threshold(
-    logits: Float[Tensor, " image"], true: Bool[Tensor, " image"], aim: str, stated: float | None
-) -> Tensor | None:
+def _threshold(logits: Float[Tensor, " image"], true: Bool[Tensor, " image"], aim: str, stated: float) -> Tensor | None:
     """Find the logit, between two that occur or outside them, above which saying yes is best for the goal.
 
     Of equals it is the nearest to zero. None: no logit reaches the stated precision.
@@ -224,7 +222,7 @@ def _threshold(
     scores = {
         "f1": 2 * found / (said + num_true),
         "balanced_accuracy": (found / num_true + 1 - (said - found) / num_false) / 2,
-        "cost": -((stated or 0) * (num_true - found) + said - found),
+        "cost": -(stated * (num_true - found) + said - found),
     }[aim]
     best: Tensor = between[scores >= scores.max() - 1e-12]
     nearest: Tensor = best[best.abs().argmin()]

@@ -12,6 +12,7 @@ from PIL import Image
 
 from mtattn import FARAMTN, AttributeGroups, Categorical, Number, Predictor
 from mtattn.cli import COMMANDS, main
+from mtattn.cli.export import share_of_same_answers
 from mtattn.report import plot_attribute_maps
 
 pytestmark = pytest.mark.outside
@@ -61,6 +62,24 @@ def photos(tmp_path):
 def read_csv(file):
     with file.open(newline="", encoding="utf-8") as opened:
         return list(csv.reader(opened))
+
+
+def test_int8_is_compared_by_answers_and_numbers_are_none():
+    groups = AttributeGroups({"a": ["Hat", Categorical("hair", ("red", "grey")), Number("age", mean=30, std=10)]})
+    model = FARAMTN(torch.nn.Conv2d(3, 16, 4), 16, groups)
+    before = torch.tensor([[1.0, 2.0, 1.0, 0.1], [-1.0, -3.0, -2.0, 0.1]])
+    after = before + torch.tensor([0.0, -0.5, 0.0, -0.2])  # the class stays, though signs of columns may not
+    assert share_of_same_answers(model, before, after) == (4, 4)
+    assert share_of_same_answers(model, before, after - torch.tensor([[3.0, 0, 0, 0], [0, 0, 0, 0]])) == (3, 4)
+    only = groups.only(["age"])
+    assert share_of_same_answers(FARAMTN(torch.nn.Conv2d(3, 16, 4), 16, only), before[:, 3:], after[:, 3:]) is None
+
+
+def test_a_file_that_differs_from_the_model_is_not_left(finished, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript", reason="the extra export is not installed")
+    monkeypatch.setattr("mtattn.cli.export.TOLERANCE", -1.0)
+    assert "differs from the model" in refused("export", finished, tmp_path / "face.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 class TestCommand:
@@ -219,6 +238,10 @@ class TestExport:
             pytest.param(["nowhere", "face.onnx"], "no folder .*nowhere", id="model"),
             pytest.param(["{run}", "f.onnx", "--int8=8.onnx", "--calibrate-on=."], "no images in ", id="images"),
             pytest.param(["{run}", "f.onnx", "--int8=8.onnx"], "--int8 and --calibrate-on go together", id="int8"),
+            pytest.param(["{run}", "f.onnx", "--num-images=3"], "--num-images says .* of --calibrate-on", id="number"),
+            pytest.param(
+                ["{run}", "f.onnx", "--int8=./f.onnx", "--calibrate-on=."], "--int8 writes a second file", id="same"
+            ),
         ],
     )
     def test_refuses_in_one_line_what_it_cannot_do(self, arguments, message, finished, tmp_path, monkeypatch):

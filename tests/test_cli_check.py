@@ -11,8 +11,9 @@ from PIL import Image
 from test_cli import run
 
 from mtattn import AttributeGroups, Categorical, Number, Ordinal
-from mtattn.data.table import Plan, check_table, checking, propose, read_table
-from mtattn.data.table.checking import related_groups
+from mtattn.data.table import Plan, Table, check_table, checking, propose, read_table
+from mtattn.data.table.checking import _counts, _few_numbers, related_groups
+from mtattn.data.table.images import targets
 
 pytestmark = pytest.mark.outside
 
@@ -128,6 +129,18 @@ def test_the_page_shows_what_is_rare_and_loads_nothing_from_elsewhere(tmp_path):
     assert "Hat &lt;1&gt;" in page
     assert "1 to be mended" in page
     assert not re.findall(r'(?:src|href)="https?:', page)
+
+
+def test_classes_written_as_few_whole_numbers_are_asked_about():
+    table = Table("t.csv", {"race": ["0", "1", "2"] * 9, "age": [str(20 + n) for n in range(27)]}, list(range(27)))
+    plan = Plan("file", AttributeGroups({"a": [Number("race"), Number("age")]}))
+    values = targets(table, plan).numpy()
+    counts = {
+        name: _counts(kind, values[:, n], None)
+        for n, (name, kind) in enumerate(zip(("race", "age"), plan.groups.kinds, strict=True))
+    }
+    (told,) = _few_numbers(counts, values)
+    assert told.startswith("'race' is taken for a number and has 3 whole values (0, 1, 2): if they are classes")
 
 
 def test_every_kind_is_counted(tmp_path):

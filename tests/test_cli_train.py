@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from test_cli import refused, run
 
-from mtattn import FARAMTN
+from mtattn import FARAMTN, AttributeGroups, Categorical
+from mtattn.decisions import Decisions
 
 pytestmark = pytest.mark.recipe
 
@@ -137,6 +138,21 @@ def test_thresholds_are_chosen_on_validation_saved_with_the_model_and_told(tmp_p
     assert "thresholds for f1" in (tmp_path / "run/report.html").read_text()
 
 
+def test_uncertain_answers_and_slices_are_told_and_kept(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("mtattn.decisions.FEWEST", 1)
+    table = write_table(tmp_path, count=80, sex=["f" if index % 4 < 2 else "m" for index in range(80)])
+    goal = ["--thresholds", "precision=0.6", "--uncertain", "--slices", "sex"]
+    run("train", table, "--images", tmp_path / "photos", "--output", tmp_path / "run", *SMALL, *goal)
+    said = capsys.readouterr().out
+    assert "of the answers are not uncertain" in said
+    assert "by sex:" in said
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert sum(row["images"] for row in metrics["slices"]["sex"]["values"].values()) == 8
+    report = (tmp_path / "run/report.html").read_text()
+    assert "For whom it works" in report
+    assert "a precision of 0.6" in report
+
+
 def test_attributes_of_every_kind_are_trained_reported_and_predicted(tmp_path, capsys):
     ages, heights = [["child", "adult"][index % 2] for index in range(40)], [f"{index},5" for index in range(40)]
     table = write_table(tmp_path, age=ages, height=heights)
@@ -163,20 +179,84 @@ def test_attributes_of_every_kind_are_trained_reported_and_predicted(tmp_path, c
         pytest.param(
             ["--config", "a.toml", "--image-column", "file"], "--config says what the columns are", id="config"
         ),
+        pytest.param(["--thresholds", "f1", "--uncertain"], "--uncertain needs a stated precision", id="uncertain"),
+        pytest.param(["--slices", "gender"], "no column in .*labels.csv 'gender'", id="slice"),
+        pytest.param(["--slices", "file"], "slices are columns with 2 to 12 different values, got 40", id="slices"),
         pytest.param(["--rule", "dvs"], "no rule 'dvs'; did you mean 'dws'", id="rule"),
     ],
 )
 def test_what_it_cannot_do_is_said_in_one_line_before_anything_is_written(arguments, message, place, tmp_path):
     output = tmp_path / "new"
     said = refused("train", place / "labels.csv", "--images", place / "photos", "--output", output, *SMALL, *arguments)
-    assert re.search(message, said)
+    assert re.search(f"^mtattn train: .*{message}", said)
     assert not output.exists()
+
+
+def evaluated(place, *arguments):
+    return ["evaluate", place / "run", place / "labels.csv", "--images", place / "photos", *arguments]
+
+
+def test_evaluate_scores_the_part_of_the_run_as_the_run_did(place, tmp_path, capsys):
+    run(*evaluated(place, "--output", tmp_path / "scores", "--slices", "Odd"))
+    said = capsys.readouterr().out
+    assert "4 images, part test; baselines know the labels of the training part" in said
+    trained, again = (json.loads((f / "metrics.json").read_text()) for f in (place / "run", tmp_path / "scores"))
+    assert (
+        again["test"] == pytest.approx(trained["test"]) or again["test"]["attributes"] == trained["test"]["attributes"]
+    )
+    assert set(again["slices"]["Odd"]["values"]) <= {"yes", "no", "(empty)"}
+    assert "run on labels.csv" in (tmp_path / "scores/report.html").read_text()
+    assert "exists already; move it away" in refused(*evaluated(place, "--output", tmp_path / "scores"))
+
+
+def test_evaluate_applies_the_thresholds_of_the_model(place, tmp_path, capsys):
+    model = FARAMTN.from_pretrained(place / "run/model")
+    model.config["decisions"] = Decisions("f1", thresholds={"Red": 1e-6}).to_plain()
+    model.save_pretrained(tmp_path / "model")
+    run(
+        "evaluate", tmp_path / "model", place / "labels.csv", "--images", place / "photos", "--output", tmp_path / "out"
+    )
+    assert "40 images, all of the table; baselines know their own labels" in capsys.readouterr().out
+    decided = json.loads((tmp_path / "out/metrics.json").read_text())["decisions"]
+    assert decided["thresholds"] == {"Red": 1e-6}
+    assert (
+        decided["test"]["mean_recall"] > decided["one_half"]["mean_recall"] or decided["one_half"]["mean_recall"] == 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--slices", "sex"], "--slices: no column in .* 'sex'", id="slice"),
+        pytest.param(["--person-column", "who"], "no column in .* 'who'", id="column"),
+    ],
+)
+def test_evaluate_refuses_before_it_reads_pictures(arguments, message, place, monkeypatch):
+    monkeypatch.setattr("mtattn.cli.evaluate.open_images", None)
+    assert re.search(message, refused(*evaluated(place, *arguments)))
+
+
+def test_evaluate_without_parts_has_no_part_to_choose(place):
+    arguments = [place / "run/model", place / "labels.csv", "--images", place / "photos", "--split", "test"]
+    assert "--split test: neither a column nor split.csv" in refused("evaluate", *arguments)
+
+
+def test_evaluate_reads_the_classes_of_the_model_and_no_others(tmp_path):
+    table = write_table(tmp_path, age=[["child", "adult"][index % 2] for index in range(40)])
+    groups = AttributeGroups({"a": [Categorical("age", ("adult", "child"))]})
+    model = FARAMTN.from_timm("resnet18", groups, drop_stages=3)
+    model.config["image"] |= {"size": [32, 32]}
+    model.save_pretrained(tmp_path / "model")
+    run("evaluate", tmp_path / "model", table, "--images", tmp_path / "photos")
+    table.write_text(table.read_text(encoding="utf-8").replace("adult", "grown"), encoding="utf-8")
+    said = refused("evaluate", tmp_path / "model", table, "--images", tmp_path / "photos")
+    assert "'grown' for 'age' in line 3" in said
 
 
 def test_the_commands_of_the_page_do_what_it_says(tmp_path, monkeypatch):
     pytest.importorskip("onnxscript", reason="the extra export is not installed")
     monkeypatch.chdir(tmp_path)
-    write_table(tmp_path)
+    write_table(tmp_path, site=["one", "two"] * 20, gender=["f", "f", "m", "m"] * 10)
     (tmp_path / "photo.jpg").write_bytes((tmp_path / "photos/00.png").read_bytes())
     blocks = re.findall(r"^```bash\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     commands = [shlex.split(line) for block in blocks for line in block.replace("\\\n", " ").splitlines()]

@@ -34,7 +34,7 @@ READ = {
     "pandas, a column with a hole": ("image,Hat,Bag\na.jpg,1.0,\nb.jpg,0.0,1.0\n", [[1, NAN], [-1, 1]]),
     "tick boxes of a spreadsheet": ("image,Hat,Bag\na.jpg,TRUE,FALSE\nb.jpg,FALSE,TRUE\n", [[1, -1], [-1, 1]]),
     "words": ("image,Hat,Bag\na.jpg,yes,No\nb.jpg,YES,no\n", [[1, -1], [1, -1]]),
-    "NA and its kin": ("image,Hat,Bag\na.jpg,NA,nan\nb.jpg,null,<NA>\n", [[NAN, NAN], [NAN, NAN]]),
+    "NA and its kin": ("image,Hat,Bag\na.jpg,NA,nan\nb.jpg,N/A,<NA>\n", [[NAN, NAN], [NAN, NAN]]),
     "a comma at every end": ("image,Hat,Bag,\na.jpg,1,0,\nb.jpg,0,1,\n", [[1, -1], [-1, 1]]),
     "commas at some ends": ("image,Hat,Bag\na.jpg,1,0,,\nb.jpg,0,1\n", [[1, -1], [-1, 1]]),
     "a comma in the header only": ("image,Hat,Bag,\na.jpg,1,0\nb.jpg,0,1\n", [[1, -1], [-1, 1]]),
@@ -62,7 +62,7 @@ def test_a_form_that_programs_write_is_read_as_what_it_is(read, form):
 REFUSED = {
     "a value": (
         "image,Hat,Bag\na.jpg,1,7\nb.jpg,x,1\n",
-        "a value is 1, 0 or empty (unknown), got '7' for 'Bag' in line 2, 'x' for 'Hat' in line 3 in",
+        "'Bag' is yes or no .*, got 'x' for 'Hat' in line 3, '7' for 'Bag' in line 2 in",
     ),
     "many values": (
         "image,Hat\n" + "".join(f"{row}.jpg,{row}\n" for row in range(2, 12)),
@@ -79,23 +79,22 @@ REFUSED = {
     ),
     "rows of other lengths": (
         "image,Hat,Bag\na.jpg,1\nb.jpg,1,1\nc.jpg,1,0,1\n",
-        "a row has an image name and 2 values, got 1 in line 2, 3 in line 4 in",
+        "a row has as many cells as the header, 3, got 2 in line 2, 4 in line 4 in",
     ),
-    "a column without a name": ("image,Hat,\na.jpg,1,0\n", "an attribute has a name, got none for column 3 in"),
+    "a column without a name": ("image,Hat,\na.jpg,1,0\n", "a column has a name, got none for column 3 in"),
     "columns without names": ("image,,Hat,,Bag\na,1,1,1,1\n", "got none for column 2, none for column 4 in"),
-    "a column twice": ("image,Hat,Hat\na.jpg,1,0\n", "attribute names are unique, got 'Hat' 2 times in"),
+    "a column twice": ("image,Hat,Hat\na.jpg,1,0\n", "column names are unique, got 'Hat' 2 times in"),
     "a row without a name": (
         "image,Hat\n,1\na.jpg,0\n,0\n",
-        "an image has a name, in the first column ('image'), got none in line 2, none in line 4",
+        "every row names an image in column 'image', got none in line 2, none in line 4",
     ),
-    "an image twice": ("image,Hat\na.jpg,1\nb.jpg,1\na.jpg,0\n", "are unique, got 'a.jpg' in lines 2 and 4 in"),
+    "an image twice": ("image,Hat\na.jpg,1\nb.jpg,1\na.jpg,0\n", "are unique, got 'a.jpg' in line 2 and line 4 in"),
     "0 and -1": ("image,Hat,Bag\na.jpg,0,1\nb.jpg,-1,0\n", "a column says no by 0 or by -1, got both for 'Hat' in"),
     "no column": (
         "image\na.jpg\n",
-        "line 1 of .*csv names the image column and at least one attribute, .* got 'image'",
+        "line 1 of .*csv names the image column and an attribute, got 'image'",
     ),
-    "nothing": ("", "line 1 of .*csv names the image column and at least one attribute, .* got ''"),
-    "another encoding": ("image,Hat\nzoé.jpg,1\n".encode("latin-1"), "must be UTF-8 text, got .*; save it as UTF-8"),
+    "nothing": ("", "a table has a header and rows, got 0 lines that are not empty in"),
     "a cell without end": ('image,Hat\n"' + "a" * 200_000, "is no csv, got field larger than field limit .* in line 2"),
 }
 
@@ -104,8 +103,13 @@ REFUSED = {
 def test_what_is_no_such_csv_is_refused_with_all_lines_and_columns_of_one_kind(read, form):
     text, message = REFUSED[form]
     pattern = message if ".*" in message else re.escape(message)
-    with pytest.raises(ValueError, match=f"^read_csv_labels: .*{pattern}"):
+    with pytest.raises(ValueError, match=f"^read_(csv_labels|table): .*{pattern}"):
         read(text)
+
+
+def test_what_had_to_be_guessed_is_warned_of(read):
+    with pytest.warns(UserWarning, match=r"is no UTF-8 \(line 2\), so it was read as Windows-1252"):
+        assert read("image,Hat\nzo\u00e9.jpg,1\n".encode("latin-1")).names == ["zo\u00e9.jpg"]
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
@@ -121,7 +125,7 @@ def test_a_name_keeps_every_letter(read, name):
 FORMS = {
     1: ["1", "1.0", "true", "TRUE", "yes"],
     -1: ["0", "0.0", "False", "no"],
-    NAN: ["", "NA", "NaN", "None", "null"],
+    NAN: ["", "NA", "NaN", "n/a"],
 }
 
 

@@ -100,3 +100,74 @@ def test_a_threshold_far_up_can_be_gone_back_to_its_logit():
     decisions = choose_decisions(AttributeGroups({"a": ["x"]}), logits, (logits > 340).float())
     assert decisions.thresholds["x"] < 1
     assert decisions.centred(AttributeGroups({"a": ["x"]}), logits).isfinite().all()
+
+
+@given(seed=st.integers(0, 1000), precision=st.sampled_from([0.6, 0.75, 0.9]))
+def test_a_stated_precision_is_reached_in_twenty_answers_or_one_half_is_kept(seed, precision):
+    logits, targets = drawn(seed)
+    decisions = choose_decisions(GROUPS, logits, targets, goal=f"precision={precision}")
+    for index, name in enumerate(["x", "y"]):
+        known = ~targets[:, index].isnan()
+        said, true = decisions.centred(GROUPS, logits)[known, index] > 0, targets[known, index] == 1
+        if name in decisions.thresholds:
+            assert said.sum() >= 20
+            assert (said & true).sum() / said.sum() >= precision
+            order = logits[known, index].sort(descending=True).indices  # no longer list of the first would do
+            shares = true[order].cumsum(0) / torch.arange(1, len(order) + 1)
+            assert not (shares[int(said.sum()) :] >= precision).any()
+        else:
+            assert decisions.kept[name] == f"no threshold reaches precision={precision}: 0.5 kept"
+
+
+@given(seed=st.integers(0, 1000), cost=st.sampled_from([0.2, 1, 5, 50]))
+def test_no_other_threshold_costs_less(seed, cost):
+    logits, targets = drawn(seed, images=120)
+    known = ~targets[:, 0].isnan()
+    said, true = choose_decisions(GROUPS, logits, targets, goal=f"cost={cost}").centred(GROUPS, logits), targets[:, 0]
+
+    def costs(yes):
+        return float(cost * (~yes & (true == 1))[known].sum() + (yes & (true == 0))[known].sum())
+
+    others = torch.linspace(float(logits[:, 0].min()) - 1, float(logits[:, 0].max()) + 1, 60)
+    assert costs(said[:, 0] > 0) <= min(costs(logits[:, 0] > other) for other in others) + 1e-9
+
+
+def test_between_two_thresholds_the_answer_is_uncertain_and_each_side_is_as_often_right_as_stated():
+    logits, targets = drawn(5, images=2000)
+    decisions = choose_decisions(GROUPS, logits, targets, goal="precision=0.95", uncertain=True)
+    assert decisions.absent["x"] < decisions.thresholds["x"]
+    shares = decisions.calibrated(GROUPS, logits)[:, 0].sigmoid()
+    answers = [decisions.answer("x", float(share)) for share in shares]
+    assert {*answers} == {True, False, None}
+    assert [answer is not None for answer in answers] == decisions.answered(GROUPS, logits)[:, 0].tolist()
+    for said in (True, False):
+        truths = [float(t) for a, t in zip(answers, targets[:, 0], strict=True) if a is said and not t.isnan()]
+        assert sum(t == said for t in truths) >= 0.95 * len(truths)
+    assert Decisions(**decisions.to_plain()) == decisions
+
+
+def test_where_both_sides_are_sure_nothing_is_uncertain():
+    logits, targets = drawn(5, images=2000)
+    decisions = choose_decisions(GROUPS, logits, targets, goal="precision=0.55", uncertain=True)
+    assert decisions.absent["x"] == decisions.thresholds["x"]
+    assert decisions.answered(GROUPS, logits).all()
+
+
+@pytest.mark.parametrize(
+    ("goal", "message"),
+    [
+        ("precision=0.3", "precision is a number between 0.5 and 1, got '0.3'"),
+        ("precision=much", "precision is a number between 0.5 and 1, got 'much'"),
+        ("cost=-1", "cost is a number above 0, got '-1'"),
+        ("recall=0.9", "no goal with a value 'recall'"),
+        ("precision", "no goal 'precision'; did you mean 'precision=VALUE'"),
+    ],
+)
+def test_a_goal_with_a_value_that_cannot_be_is_refused(goal, message):
+    with pytest.raises(ValueError, match=message):
+        choose_decisions(GROUPS, *drawn(0), goal=goal)
+
+
+def test_uncertain_needs_a_stated_precision():
+    with pytest.raises(ValueError, match=r"uncertain needs a stated precision, got 'f1'"):
+        choose_decisions(GROUPS, *drawn(0), uncertain=True)

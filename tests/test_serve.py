@@ -17,16 +17,17 @@ from mtattn.data import image_transform, read_image
 from mtattn.decisions import Decisions
 from mtattn.export import export_onnx
 
-for package in ("onnx", "onnxruntime", "fastapi", "uvicorn"):
+for package in ("onnx", "onnxruntime", "fastapi", "uvicorn", "python_multipart"):
     pytest.importorskip(package, reason="the extras export and serve are not installed")
 
 from serving import BAD_UPLOADS, GROUPS, IMAGE, encoded, red_above_blue, write_model  # noqa: E402
 from starlette.requests import ClientDisconnect, Request  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
 
-from mtattn.serving import server  # noqa: E402
+from mtattn.serving import server, uploads  # noqa: E402
+from mtattn.serving.answers import as_json, description  # noqa: E402
 from mtattn.serving.pictures import as_input, read_picture  # noqa: E402
-from mtattn.serving.session import Batcher, Session  # noqa: E402
+from mtattn.serving.session import Batcher, Prediction, Session  # noqa: E402
 
 pytestmark = pytest.mark.outside
 
@@ -130,10 +131,129 @@ def test_a_bad_upload_gets_a_reason_and_the_next_picture_an_answer(body, status,
     assert client.post("/predict", content=PICTURES["jpeg"]).status_code == 200
 
 
-def test_a_form_is_told_how_to_send_a_picture(client):
-    answer = client.post("/predict", files={"image": PICTURES["jpeg"]})
-    assert answer.status_code == 415
-    assert answer.json()["detail"] == "Send the picture itself as the body, not a form: curl --data-binary @photo.jpg."
+def test_a_form_gets_an_answer_for_each_picture_in_their_order_and_a_reason_for_a_bad_one(client):
+    files = [
+        ("a", ("one.jpg", PICTURES["jpeg"])),
+        ("b", ("bad.jpg", b"no picture")),
+        ("a", ("two.png", PICTURES["png"])),
+    ]
+    answer = client.post("/predict?maps=true", files=files, data={"note": "is passed over"})
+    assert answer.status_code == 200
+    one, two, three = answer.json()["pictures"]  # fields of one name may stand apart
+    assert [one["name"], two["name"], three["name"]] == ["one.jpg", "bad.jpg", "two.png"]
+    assert set(two) == {"name", "detail"}
+    assert one["groups"] == client.post("/predict", content=PICTURES["jpeg"]).json()["groups"]
+    assert set(three["maps"]) == {"Red", "Green", "Blue_Or_So"}
+
+
+def test_a_form_of_bad_pictures_alone_is_refused_as_the_first_is(client):
+    answer = client.post("/predict", files={"picture": b"no picture"})
+    assert (answer.status_code, answer.json()["detail"][:26]) == (415, "The body is not a picture;")
+
+
+FORM = {"content-type": "multipart/form-data; boundary=edge"}
+BAD_FORMS = {
+    "no boundary": ({"content-type": "multipart/form-data"}, b"", 400, "The form cannot be read"),
+    "an endless boundary": ({"content-type": "multipart/form-data; boundary=" + "e" * 500}, b"", 400, "cannot be read"),
+    "nothing": (FORM, b"", 400, "The form holds no picture"),
+    "no form": (FORM, b"hello", 400, "The form cannot be read"),
+    "cut short": (FORM, b"--edge\r\nContent-Disposition: form-data; name=a; filename=b\r\n\r\nab", 400, "no picture"),
+    "texts alone": (
+        FORM,
+        b'--edge\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--edge--\r\n',
+        400,
+        "no picture",
+    ),
+}
+
+
+@pytest.mark.parametrize(("headers", "body", "status", "reason"), named(BAD_FORMS))
+def test_a_bad_form_gets_a_reason(headers, body, status, reason, client):
+    answer = client.post("/predict", content=body, headers=headers)
+    assert answer.status_code == status
+    assert reason in answer.json()["detail"]
+
+
+def test_a_form_holds_so_many_pictures_and_bytes_and_no_more(client, monkeypatch):
+    many = [("a", (f"{n}.png", PICTURES["one pixel"])) for n in range(33)]
+    assert client.post("/predict", files=many).json()["detail"].startswith("The form cannot be read (Too many files")
+    assert len(client.post("/predict", files=many[:32]).json()["pictures"]) == 32
+    answer = client.post("/predict", files=[("a", ("a.png", bytes(11 * 2**20)))] * 2)
+    assert (answer.status_code, answer.json()["detail"]) == (413, "The body has more than 20 MB; send fewer pictures.")
+    monkeypatch.setattr(uploads, "MAX_HELD_BYTES", 100)
+    assert client.post("/predict", content=PICTURES["jpeg"]).status_code == 429
+
+
+@given(
+    body=st.one_of(
+        st.binary(max_size=300),
+        st.lists(
+            st.sampled_from(
+                [
+                    b"--edge",
+                    b"--",
+                    b"\r\n",
+                    b"\n",
+                    b"Content-Disposition: form-data",
+                    b"; name=a",
+                    b'; filename="',
+                    b"Content-Type: ",
+                    b"\x00\xff",
+                    PICTURES["one pixel"],
+                ]
+            ),
+            max_size=30,
+        ).map(b"".join),
+        st.tuples(st.sampled_from(sorted(PICTURES)), st.integers(0, 400), st.binary(max_size=4)).map(
+            lambda drawn: PICTURES[drawn[0]][: drawn[1]] + drawn[2] + PICTURES[drawn[0]][drawn[1] + len(drawn[2]) :]
+        ),
+    ),
+    kind=st.sampled_from(
+        [
+            "multipart/form-data; boundary=edge",
+            "multipart/form-data; boundary=",
+            "multipart/mixed",
+            "image/png",
+            "application/json",
+            "\x7f",
+        ]
+    ),
+)
+def test_whatever_is_sent_gets_a_picture_s_answer_or_one_of_our_reasons(body, kind, client):
+    answer = client.post("/predict", content=body, headers={"content-type": kind})
+    assert answer.status_code in {200, 400, 413, 415, 422}
+    assert isinstance(answer.json().get("detail", ""), str)
+    assert client.app.state.uploads.held == 0
+
+
+def test_the_model_says_what_it_answers_and_programs_find_how_to_ask(client):
+    model = client.get("/model").json()
+    assert (model["model"], model["image"]) == ("colours", IMAGE)
+    assert model["attributes"][0] == {
+        "name": "Red", "group": "warm", "kind": "binary", "yes_above": 0.5, "no_up_to": 0.5
+    }  # fmt: skip
+    assert client.get("/docs").status_code == 200
+    body = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert set(body) == {"application/octet-stream", "multipart/form-data"}
+
+
+def test_kinds_and_uncertain_answers_are_told_by_the_metadata():
+    attributes = [
+        {"name": "Hat", "group": "a", "kind": "binary", "columns": [0]},
+        {"name": "hair", "group": "a", "kind": "categorical", "classes": ["red", "grey"], "columns": [1, 2]},
+        {"name": "age", "group": "a", "kind": "number", "unit": "years", "mean": 30, "std": 10, "columns": [3]},
+    ]
+    decisions = {"goal": "precision=0.9", "thresholds": {"Hat": 0.9}, "absent": {"Hat": 0.1}}
+    metadata = {"attributes": attributes, "image": IMAGE, "decisions": decisions}
+    told = description(metadata)
+    assert told["thresholds_for"] == "precision=0.9"
+    assert told["attributes"] == [
+        {"name": "Hat", "group": "a", "kind": "binary", "yes_above": 0.9, "no_up_to": 0.1},
+        {"name": "hair", "group": "a", "kind": "categorical", "classes": ["red", "grey"]},
+        {"name": "age", "group": "a", "kind": "number", "unit": "years"},
+    ]
+    said = [as_json(Prediction(np.array([logit, 0, 1, 0.5]), None), metadata, maps=False) for logit in (-3, 0, 3)]
+    assert [each["answers"]["Hat"] for each in said] == [False, None, True]
 
 
 @pytest.mark.parametrize(
@@ -152,10 +272,16 @@ def test_a_wrong_request_is_refused(method, path, status, client):
 
 
 def test_a_body_that_never_ends_or_comes_too_slowly_is_refused(monkeypatch):
-    monkeypatch.setattr(server, "UPLOAD_SECONDS", 0.05)
+    monkeypatch.setattr(uploads, "UPLOAD_SECONDS", 0.05)
 
     def reading(receive):
-        return asyncio.run(server.read_body(Request({"type": "http", "headers": []}, receive)))
+        async def read():
+            async with reader.of(Request({"type": "http", "headers": []}, receive)):
+                pass
+
+        return asyncio.run(read())
+
+    reader = uploads.Uploads()
 
     async def endless():
         return {"type": "http.request", "body": bytes(2**20), "more_body": True}
@@ -169,11 +295,12 @@ def test_a_body_that_never_ends_or_comes_too_slowly_is_refused(monkeypatch):
     for receive, status in ((endless, 413), (silent, 408), (gone, 400)):
         with pytest.raises(server.HTTPException, match=f"^{status}: "):
             reading(receive)
+        assert reader.held == 0
 
 
 def test_health_says_what_is_served(client):
     assert client.get("/health").json() == {
-        "status": "ok", "mtattn": "0.1.0", "attributes": 3, "image": IMAGE, "maps": True
+        "status": "ok", "mtattn": "0.1.0", "model": "colours", "attributes": 3, "image": IMAGE, "maps": True
     }  # fmt: skip
 
 

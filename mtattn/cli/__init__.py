@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 COMMANDS = {
     "check": "look at a table and its pictures before anybody trains",
     "train": "train on a table of your own; leaves a model, metrics and a report",
+    "evaluate": "score a trained model on a table, in parts too, such as by gender",
     "predict": "the attributes of pictures and folders, as tables or as a csv",
     "export": "write a trained model as one ONNX file that runs without torch",
     "serve": "answer with a trained model over HTTP, with a page to try it on",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-4  # logits; float32 sums in another order differ by less
 BATCH_SIZE = 16
+MOST_IMAGES = 512
 
 
 def parser(prog: str) -> ArgumentParser:
@@ -34,7 +35,9 @@ def parser(prog: str) -> ArgumentParser:
     )
     parser.add_argument("--int8", type=Path, metavar="FILE.onnx", help="also write a copy with int8 convolutions")
     parser.add_argument("--calibrate-on", type=Path, metavar="FOLDER", help="training images that set int8's scales")
-    parser.add_argument("--num-images", type=at_least(1), default=512, help="how many of these images to use, at most")
+    parser.add_argument(
+        "--num-images", type=at_least(1), help=f"how many of these images to use, at most; {MOST_IMAGES}"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
     return parser
 
@@ -43,6 +46,10 @@ def main(options: Namespace) -> None:
     """Export, and check what was written."""
     if (options.int8 is None) != (options.calibrate_on is None):
         raise ValueError("--int8 and --calibrate-on go together: int8 is scaled on images of the training part.")
+    if options.num_images is not None and options.calibrate_on is None:
+        raise ValueError("--num-images says how many images of --calibrate-on to use; give both, or leave it out.")
+    if options.int8 is not None and options.int8.absolute() == options.file.absolute():
+        raise ValueError(f"--int8 writes a second file, got {options.file} for both; give it another name.")
     from mtattn.export import export_onnx, quantize_onnx  # noqa: PLC0415  brings torch, which --help does without
     from mtattn.models import find_model  # noqa: PLC0415
 
@@ -50,7 +57,9 @@ def main(options: Namespace) -> None:
     for file in (options.file, options.int8):
         if file is not None and file.exists() and not options.overwrite:
             raise FileExistsError(f"{file} exists already; move it away, or replace it with --overwrite.")
-    images = [] if options.calibrate_on is None else choose_images(options.calibrate_on, options.num_images)
+    images = (
+        [] if options.calibrate_on is None else choose_images(options.calibrate_on, options.num_images or MOST_IMAGES)
+    )
     export_onnx(
         model,
         options.file,
@@ -62,7 +71,7 @@ def main(options: Namespace) -> None:
     print(f"{options.file}: {options.file.stat().st_size / 1e6:.1f} MB")
     if images:
         quantize_onnx(options.file, options.int8, batches(model, images), overwrite=options.overwrite)
-        compare(options.file, options.int8, next(batches(model, images)))
+        compare(model, options.file, options.int8, next(batches(model, images)))
         print(f"{options.int8}: {options.int8.stat().st_size / 1e6:.1f} MB, scaled on {len(images)} images")
 
 
@@ -80,17 +89,34 @@ def check(model: "FARAMTN", file: Path, *, dynamic_size: bool) -> None:
             difference = float((output - expected[name]).abs().max())
             print(f"{tuple(images.shape)}: {name} of torch and onnxruntime differ by at most {difference:.1e}")
             if not difference <= TOLERANCE:
+                file.unlink()  # nobody may take it for the model
                 raise ValueError(
                     f"{file} differs from the model by {difference:.1e} in {name}, more than {TOLERANCE:.0e}."
                 )
 
 
-def compare(file: Path, quantized: Path, images: "Tensor") -> None:
+def compare(model: "FARAMTN", file: Path, quantized: Path, images: "Tensor") -> None:
     """Print how far the int8 copy is from the file."""
     before, after = run(file, images)["logits"], run(quantized, images)["logits"]
-    same = ((before > 0) == (after > 0)).float().mean()
     difference = float((after - before).abs().mean())
-    print(f"int8: logits differ by {difference:.3f} on average, {same:.1%} of the answers are the same")
+    told = f"int8: logits differ by {difference:.3f} on average"
+    if same := share_of_same_answers(model, before, after):
+        told += f", {same[0] / same[1]:.1%} of the answers are the same"
+    print(told)
+
+
+def share_of_same_answers(model: "FARAMTN", before: "Tensor", after: "Tensor") -> tuple[int, int] | None:
+    """Count the same answers of yes or no, class or level, and all of them; numbers are never quite the same."""
+    from mtattn.decisions import Decisions, decisions_of  # noqa: PLC0415
+    from mtattn.prediction import Prediction  # noqa: PLC0415
+
+    decisions = decisions_of(model.config) or Decisions("one half")
+    same = count = 0
+    for rows in zip(before, after, strict=True):
+        first, second = (Prediction(None, row, model.groups, decisions).answers for row in rows)
+        chosen = [name for name, answer in first.items() if not isinstance(answer, float)]
+        same, count = same + sum(first[name] == second[name] for name in chosen), count + len(chosen)
+    return (same, count) if count else None
 
 
 def run(file: Path, images: "Tensor") -> dict[str, "Tensor"]:

@@ -104,9 +104,9 @@ def print_table(prediction: "Prediction") -> int:
     for group, attributes in prediction.groups.items():
         print(f"  {group}")
         for name in attributes:
-            is_binary = isinstance(answers[name], bool)
-            said = f"{probabilities[name]:6.1%}  {'yes' if answers[name] else 'no'}" if is_binary else texts[name]
-            print(f"    {name:{width}}  {said}")
+            answer, share = answers[name], probabilities.get(name)
+            said = "uncertain" if answer is None else "yes" if answer else "no"
+            print(f"    {name:{width}}  {f'{share:6.1%}  {said}' if isinstance(share, float) else texts[name]}")
     return 1
 
 

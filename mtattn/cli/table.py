@@ -1,14 +1,16 @@
 """What the subcommands that take a table share: its options, its plan, and the data set that it makes."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from mtattn.data import TableImages, skip_unreadable
 from mtattn.data.table import Plan, Table, propose, read_plan, read_table
+from mtattn.groups import check_known
 
 
-def table_options(parser: ArgumentParser) -> None:
-    """Add the options that say which table, which pictures, and what the columns are."""
+def table_options(parser: ArgumentParser, *, attributes: bool = True) -> None:
+    """Add the options that say which table, which pictures, and what the columns are; without ``attributes`` given."""
     parser.add_argument(
         "labels", type=Path, metavar="TABLE", help="a csv of any delimiter and encoding, or parquet; a row an image"
     )
@@ -29,6 +31,9 @@ def table_options(parser: ArgumentParser) -> None:
         table.add_argument(
             f"--{role}-column", metavar="NAME", help=f"the column {what}; found by its usual names if left out"
         )
+    if not attributes:
+        parser.set_defaults(attributes=None)
+        return
     table.add_argument(
         "--attributes", nargs="+", metavar="NAME", help="the columns that are attributes; all that can be if left out"
     )
@@ -56,3 +61,24 @@ def open_images(options: Namespace, table: Table, plan: Plan) -> TableImages:
     missing = "skip" if options.skip_unreadable else "error"
     data = TableImages(table, image_folder(options), plan, missing=missing)
     return skip_unreadable(data) if options.skip_unreadable else data
+
+
+def slice_option(parser: ArgumentParser) -> None:
+    """Add the option that names columns by which scores are told apart."""
+    parser.add_argument(
+        "--slices",
+        type=lambda text: [name.strip() for name in text.split(",")],
+        default=[],
+        metavar="COLUMN,COLUMN",
+        help="tell the scores apart by the values of these columns of the table, such as gender,age",
+    )
+
+
+def slices_of(columns: Sequence[str], table: Table) -> dict[str, list[str]]:
+    """Read the columns by which scores are told apart, before any picture is."""
+    from mtattn.metrics.slices import check_slices  # noqa: PLC0415  needs the extra recipes, mtattn check does not
+
+    check_known("--slices", f"column in {table.source}", columns, table.columns)
+    found = {column: table.cells[column] for column in columns}
+    check_slices("--slices", found)
+    return found

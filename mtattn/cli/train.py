@@ -2,7 +2,7 @@
 
 import csv
 import io
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,10 @@ from accelerate.utils import set_seed
 from mtattn import FARAMTN, DWSLoss
 from mtattn._arguments import HelpFormatter
 from mtattn._files import write_whole
-from mtattn.cli.table import open_images, planned, table_options
+from mtattn.cli.table import open_images, planned, slice_option, slices_of, table_options
 from mtattn.data import TableImages, image_transform
 from mtattn.data.table import balanced_parts
-from mtattn.decisions import GOALS
+from mtattn.decisions import check_goal
 from mtattn.groups import AttributeGroups
 from mtattn.metrics import AttributeMetrics, Baselines
 from mtattn.models import set_grad_checkpointing
@@ -47,10 +47,20 @@ def parser(prog: str) -> ArgumentParser:
     training_options(parser)
     parser.add_argument(
         "--thresholds",
-        choices=GOALS,
-        help="choose on the validation part above which probability each attribute is there, for the best of this "
-        "score, and save it with the model; one half if left out",
+        type=goal,
+        metavar="GOAL",
+        help="choose on the validation part above which probability each attribute is there, and save it with the "
+        "model: f1 or balanced_accuracy, for the best of that score; precision=0.9, for as many as can be found while "
+        "90 %% of those said to be there are; cost=5, for least cost where a miss costs 5 false alarms; one half if "
+        "left out",
     )
+    parser.add_argument(
+        "--uncertain",
+        action="store_true",
+        help="with --thresholds precision=...: say no only where as large a share of the noes is right, and "
+        "'uncertain' between the two",
+    )
+    slice_option(parser)
     parser.set_defaults(
         output=Path("runs/own"),
         backbone="resnet18",  # two cores train it; with a GPU take resnet50 at 224 pixels
@@ -67,7 +77,16 @@ def parser(prog: str) -> ArgumentParser:
 
 def main(options: Namespace) -> None:
     """Train, and say in one line what went wrong if it did."""
-    run_recipe(train, options)
+    run_recipe(train, options, prog="mtattn train")
+
+
+def goal(text: str) -> str:
+    """Read the option that says what thresholds are for."""
+    try:
+        check_goal("mtattn train", text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
+    return text
 
 
 def train(options: Namespace) -> None:
@@ -77,6 +96,9 @@ def train(options: Namespace) -> None:
     say = processes().print
     for line in (*table.notes, *plan.describe()):
         say(line)
+    if options.uncertain and not (options.thresholds or "").startswith("precision="):
+        raise ValueError("--uncertain needs a stated precision; give --thresholds precision=0.9 too.")
+    columns = slices_of(options.slices, table)
     data = open_images(options, table, plan)
     parts, how = split(data, seed=options.seed)
     say(how)
@@ -130,6 +152,8 @@ def train(options: Namespace) -> None:
         test_data=test_data,
         workers=options.workers,
         thresholds=options.thresholds,
+        uncertain=options.uncertain,
+        slices={name: [cells[row] for row in test_data.rows] for name, cells in columns.items()},
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -102,7 +102,7 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
         """Return where the image lies."""
         return Path(self._folder, self._names[index].decode())
 
-    def subset(self, indices: Sequence[int] | Shaped[np.ndarray, " image"]) -> "AttributeImages":
+    def subset(self, indices: Sequence[int] | Shaped[np.ndarray, " image"]) -> Self:
         """Return the same data set with these images only, in this order."""
         part = copy(self)
         part._select(np.arange(len(self))[list(indices)])

@@ -51,14 +51,11 @@ class Prediction:
         return {name: _by_choice(kinds[name], share[0].tolist()) for name, share in shares.items()}
 
     @property
-    def answers(self) -> dict[str, bool | str | float]:
-        """What the model says of each attribute, yes or no, a class, a level, or a number."""
-        decoded, thresholds = (
-            self.groups.decode(self._calibrated),
-            {} if self.decisions is None else self.decisions.thresholds,
-        )
+    def answers(self) -> dict[str, bool | str | float | None]:
+        """What the model says of each attribute, yes or no, None for uncertain, a class, a level, or a number."""
+        decoded, decisions = self.groups.decode(self._calibrated), self.decisions or Decisions("one half")
         kinds = zip(self.groups.attributes, self.groups.kinds, strict=True)
-        return {name: _answer(kind, decoded[name][0], thresholds.get(name, 0.5)) for name, kind in kinds}
+        return {name: _answer(kind, decoded[name][0], decisions) for name, kind in kinds}
 
     @property
     def texts(self) -> dict[str, str]:
@@ -78,10 +75,10 @@ def _by_choice(kind: Attribute, share: float | list[float]) -> float | dict[str,
     return dict(zip(choices, share, strict=True))
 
 
-def _answer(kind: Attribute, value: Tensor | str, threshold: float) -> bool | str | float:
+def _answer(kind: Attribute, value: Tensor | str, decisions: Decisions) -> bool | str | float | None:
     if isinstance(value, str):
         return value
-    return float(value) > threshold if isinstance(kind, str) else float(value)
+    return decisions.answer(kind, float(value)) if isinstance(kind, str) else float(value)
 
 
 class Predictor:

@@ -3,7 +3,7 @@
 import json
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ from mtattn.ablation import measure_ablations
 from mtattn.data.dataset import AttributeImages
 from mtattn.data.images import read_image
 from mtattn.data.transforms import image_transform
-from mtattn.decisions import Decisions, choose_decisions
+from mtattn.decisions import choose_decisions
 from mtattn.metrics import AttributeMetrics
 from mtattn.models import FARAMTN, map_centres
+from mtattn.recipes.measuring import measure_test, told
 from mtattn.recipes.output import REPLACED, SETTINGS_FILE
 from mtattn.report import FaceExample, write_metrics, write_report
 from mtattn.report.kinds import Pairs
 from mtattn.training import evaluate, processes
-from mtattn.training.evaluation import in_words
 
 REPORTED_FACES = 6
 ABLATED_IMAGES = 2048  # enough for intervals of a point, and seconds on a CPU
@@ -41,44 +41,40 @@ def finish_run(
     batch_size: int = 256,
     workers: int = 0,
     thresholds: str | None = None,
+    uncertain: bool = False,
+    slices: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Measure the model on validation and test part, and write model, metrics and report into the output folder.
 
-    Several processes share the measuring, and the first writes. With ``thresholds``, "f1" or "balanced_accuracy", these
-    are chosen on the validation part and saved with the model, see :func:`mtattn.decisions.choose_decisions`; scores
-    with them stand beside those at one half.
+    Several processes share the measuring, and the first writes. With ``thresholds``, a goal of
+    :func:`mtattn.decisions.choose_decisions`, these are chosen on the validation part and saved with the model; scores
+    with them stand beside those at one half. ``slices`` has, by name, the value of each test image, such as the gender
+    of who is on it: scores are told apart for each.
 
     Returns:
         What stands in ``metrics.json``.
     """
     parts = {"train": train_data, "valid": valid_data, "test": test_data}
     valid = evaluate(model, valid_data, metrics, batch_size=batch_size, workers=workers)
-    chosen = None if thresholds is None else choose_decisions(model.groups, *metrics.seen(), goal=thresholds)
-    test = evaluate(model, test_data, metrics, batch_size=batch_size, workers=workers)
-    test["intervals"] = metrics.intervals()  # of the test part, which it saw last
-    test["labels"] = _count_labels(test_data)
+    chosen = None
+    if thresholds is not None:
+        chosen = choose_decisions(model.groups, *metrics.seen(), goal=thresholds, uncertain=uncertain)
+    found = measure_test(
+        model, test_data, metrics, decisions=chosen, slices=slices or {}, batch_size=batch_size, workers=workers
+    )
     predictions = metrics.predictions()
     settings = json.loads((output / SETTINGS_FILE).read_text(encoding="utf-8"))
     settings["images"] = {name: len(data) for name, data in parts.items()}
     settings["skipped"] = {name: [str(path) for path in data.skipped] for name, data in parts.items() if data.skipped}
     if history:
         settings["best_epoch"] = history[-1]["best_epoch"]  # whose weights these are
-    results = {"test": test, "valid": valid, "settings": settings, "versions": _versions()}
+    results = {"test": found.pop("test"), "valid": valid, "settings": settings, "versions": versions(), **found}
     if chosen is not None:
         model.config["decisions"] = chosen.to_plain()
-        results["decisions"] = chosen.to_plain() | {"test": _decided(metrics, chosen)}
     if processes().is_main_process:
         _write_results(output, model, history, results, title, test_data, predictions=predictions)
     processes().wait_for_everyone()
     return results
-
-
-def _decided(metrics: AttributeMetrics, chosen: Decisions) -> dict[str, float]:
-    """Score what the metrics have seen with thresholds in place of one half."""
-    outputs, targets = metrics.seen()
-    decided = AttributeMetrics(metrics.groups, metrics.baselines)  # all processes hold all images: means do not change
-    decided.update(chosen.centred(metrics.groups, outputs), targets)
-    return {name: score for name, score in decided.compute().items() if isinstance(score, float)}
 
 
 def _write_results(
@@ -94,6 +90,22 @@ def _write_results(
     if "image" in model.config:
         map_centres(model)  # now, so that they are saved with the model
     model.save_pretrained(output / "model", model_card_kwargs={"run": results, "title": title})
+    write_pages(output, model, history, results, title, test_data, predictions=predictions)
+    shutil.rmtree(output / REPLACED, ignore_errors=True)
+    print(*told(results), f"report: {output / 'report.html'}", sep="\n")
+
+
+def write_pages(
+    output: Path,
+    model: FARAMTN,
+    history: list[dict[str, Any]],
+    results: dict[str, Any],
+    title: str,
+    test_data: AttributeImages,
+    *,
+    predictions: Pairs,
+) -> None:
+    """Write ``metrics.json``, ``metrics.csv`` and ``report.html``."""
     write_metrics(output, results, model.groups)
     write_report(
         output / "report.html",
@@ -106,29 +118,6 @@ def _write_results(
         predictions=predictions,
         caution=test_data.caution,
     )
-    shutil.rmtree(output / REPLACED, ignore_errors=True)
-    print(f"test: {in_words(results['test'])}\n{_with_thresholds(results)}report: {output / 'report.html'}")
-
-
-def _with_thresholds(results: dict[str, Any]) -> str:
-    if "decisions" not in results:
-        return ""
-    before, after = results["test"], results["decisions"]["test"]
-    told = (
-        f"{name} {before[score]:.4f} to {after[score]:.4f}"
-        for name, score in (("accuracy", "mean_accuracy"), ("balanced", "mean_balanced_accuracy"), ("F1", "mean_f1"))
-    )
-    return f"test, from one half to thresholds: {', '.join(told)}\n"
-
-
-def _count_labels(data: AttributeImages) -> dict[str, dict[str, int]]:
-    """Count the labels of each attribute, and the positives of the binary ones."""
-    counts = {}
-    for name, kind, targets in zip(data.attributes, data.kinds, data.targets.unbind(1), strict=True):
-        counts[name] = {"labels": int((~targets.isnan()).sum())}
-        if isinstance(kind, str):
-            counts[name]["positives"] = int((targets >= 0.5).sum())
-    return counts
 
 
 @torch.no_grad()
@@ -178,6 +167,7 @@ def _evenly_spaced(length: int, count: int) -> list[int]:
     return sorted({index * length // count for index in range(count)})
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Tell the versions that decide what a run measures."""
     packages = ("mtattn", "torch", "timm", "torchmetrics", "accelerate")
     return {"python": platform.python_version(), **{package: installed_version(package) for package in packages}}

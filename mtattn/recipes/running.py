@@ -15,10 +15,11 @@ from mtattn.training.checkpoints import last_checkpoint
 from mtattn.training.lock import unlock_folder
 
 
-def run_recipe(main: Callable[[Namespace], None], options: Namespace) -> None:
+def run_recipe(main: Callable[[Namespace], None], options: Namespace, *, prog: str | None = None) -> None:
     """Run a recipe so that an error of the user's ends in one line that says what to do, not in a traceback.
 
-    SIGTERM, which schedulers send, ends it like Ctrl-C. Of several processes each tells its own errors.
+    SIGTERM, which schedulers send, ends it like Ctrl-C. Of several processes each tells its own errors. ``prog`` names
+    the program; its file does if None.
 
     Example:
         >>> run_recipe(lambda options: print(f"training with seed {options.seed}"), Namespace(seed=0))
@@ -42,7 +43,7 @@ def run_recipe(main: Callable[[Namespace], None], options: Namespace) -> None:
             unlock_folder(options.output)
     if (replaced := options.output / REPLACED).is_dir():
         text += f" The run that was to be replaced is in {replaced}."
-    sys.exit(f"{Path(sys.argv[0]).name}: {text}")
+    sys.exit(f"{prog or Path(sys.argv[0]).name}: {text}")
 
 
 def _where_it_stopped(options: Namespace) -> str:

@@ -17,7 +17,7 @@ from mtattn.report.faces import FaceExample
 from mtattn.report.figures import plot_attribute_bars, plot_links, plot_loss_left, plot_weights
 from mtattn.report.kinds import Pairs, is_mixed, plot_confusion, plot_numbers, plot_skill_bars
 from mtattn.report.numbers import percent
-from mtattn.report.sentences import headline
+from mtattn.report.sentences import gap_sentence, headline
 from mtattn.report.svg import inline_svg
 
 _CARDS = {
@@ -54,6 +54,15 @@ _READ_THRESHOLDS = (
     "The model says yes to an attribute where its probability is above a threshold of its own. It was chosen on the "
     "validation part and is saved with the model; these scores are those of the test part, which had no say in it. "
     "All other scores of this page are those at one half."
+)
+_READ_UNCERTAIN = (
+    " Between two thresholds the answer is uncertain: the scores in this table count the other answers alone, and "
+    "answered is their share."
+)
+_READ_SLICES = (
+    "The same scores for parts of the test images, with the model's thresholds where it has some. Two values whose "
+    "intervals overlap may differ by chance alone, and the largest of several gaps is larger than the true one; values "
+    "with fewer than 20 images are told, but make no gap. Labels that are rare among some images move these scores too."
 )
 _READ_LOSS = (
     "The mean loss of a group in each epoch, divided by its mean loss in the first. Lines that fall together mean that "
@@ -127,6 +136,7 @@ def write_report(
         _section("Attributes", _bars(test, groups), tables.attribute_table(test, groups), _note(_READ_TABLE)),
         _section("Groups and splits", tables.group_table(test, groups), tables.split_table(metrics)),
         _thresholds(metrics["decisions"], test) if metrics.get("decisions") else "",
+        _slices(metrics["slices"]) if metrics.get("slices") else "",
         _predictions(predictions, groups) if predictions is not None and is_mixed(groups) else "",
         _training(history) if history else "",
         _ablations(ablations, groups) if ablations is not None else "",
@@ -171,7 +181,16 @@ def _bars(test: Mapping[str, Any], groups: AttributeGroups) -> str:
 def _thresholds(decisions: Mapping[str, Any], test: Mapping[str, Any]) -> str:
     table = tables.threshold_table(decisions, test)
     kept = "; ".join(f"{name}: {why}" for name, why in decisions["kept"].items())
-    return _section("Thresholds", table, _note(_READ_THRESHOLDS + (f" Kept at one half: {kept}." if kept else "")))
+    read = _READ_THRESHOLDS + (_READ_UNCERTAIN if decisions.get("absent") else "")
+    return _section("Thresholds", table, _note(read + (f" Kept at one half: {kept}." if kept else "")))
+
+
+def _slices(slices: Mapping[str, Any]) -> str:
+    parts = []
+    for column, found in slices.items():
+        parts.append(tables.slice_table(column, found))
+        parts += [f"<p>{escape(sentence)}</p>" for sentence in [gap_sentence(column, found["gaps"])] if sentence]
+    return _section("For whom it works", *parts, _note(_READ_SLICES))
 
 
 def _predictions(pairs: Pairs, groups: AttributeGroups) -> str:

@@ -24,6 +24,17 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
     return [sentence for sentence in [*sentences, _undefined(attributes)] if sentence]
 
 
+def gap_sentence(column: str, gaps: Mapping[str, Mapping[str, Any] | None]) -> str:
+    """Tell the largest gaps between the values of a column; empty where no two can be compared."""
+    told = [
+        f"{score.removeprefix('mean_').replace('_', ' ').replace('f1', 'F1')} {100 * number(gap['gap']):.1f} points "
+        f"({gap['from']} below {gap['to']})"
+        for score, gap in gaps.items()
+        if gap is not None
+    ]
+    return f"Largest gaps by {column}: {'; '.join(told)}." if told else ""
+
+
 def _of_every_kind(mean_skill: SupportsFloat | None, attributes: Attributes) -> list[str]:
     skills = {name: number(row["skill"]) for name, row in attributes.items() if not math.isnan(number(row["skill"]))}
     if not skills:

@@ -197,9 +197,43 @@ def label_table(counts: Mapping[str, Any]) -> str:
 def threshold_table(decisions: Mapping[str, Any], test: Mapping[str, Any]) -> str:
     """Show mean scores of the test split at one half and with the thresholds chosen."""
     names = {"mean_accuracy": "accuracy", "mean_balanced_accuracy": "balanced accuracy", "mean_f1": "F1"}
-    splits = (("one half", test), (f"thresholds for {decisions['goal'].replace('_', ' ')}", decisions["test"]))
-    rows = [((label,), [(number(split[key]), percent(split[key])) for key in names]) for label, split in splits]
+    if "answered" in decisions["test"]:  # earlier runs have none
+        names |= {"mean_precision": "precision", "mean_recall": "recall", "answered": "answered"}
+    splits = (
+        ("one half", decisions.get("one_half", test)),
+        (f"thresholds for {goal_in_words(decisions['goal'])}", decisions["test"]),
+    )
+    rows = [((label,), [_share(split, key) for key in names]) for label, split in splits]
     return _table("Mean scores on the test split by where yes begins", ("yes above",), tuple(names.values()), rows)
+
+
+def goal_in_words(goal: str) -> str:
+    """Write what thresholds were chosen for as people read it.
+
+    Example:
+        >>> goal_in_words("balanced_accuracy"), goal_in_words("cost=5")
+        ('balanced accuracy', 'least cost, a miss counting 5 false alarms')
+    """
+    name, _, value = goal.partition("=")
+    stated = {"precision": f"a precision of {value}", "cost": f"least cost, a miss counting {value} false alarms"}
+    return stated.get(name, name.replace("_", " ").replace("f1", "F1"))
+
+
+def slice_table(column: str, found: Mapping[str, Any]) -> str:
+    """Show the mean scores of each value of a column, with their intervals."""
+    rows = found["values"]
+    keys = [key for key in next(iter(rows.values())) if key.startswith("mean_")]
+    entries = [
+        ((value,), [_whole(row["images"]), *(_with_interval(row, key) for key in keys)]) for value, row in rows.items()
+    ]
+    names = ("images", *map(_named, keys))
+    return _table(f"Mean scores on the test split by {column}, with 95 % intervals", (column,), names, entries)
+
+
+def _with_interval(row: Mapping[str, Any], key: str) -> tuple[float, str]:
+    value, text = _share(row, key)
+    low, high = (100 * number(end) for end in row["intervals"][key])
+    return value, text if math.isnan(value) or math.isnan(low) else f"{text} ({low:.1f} to {high:.1f})"
 
 
 def breakable(name: str) -> str:

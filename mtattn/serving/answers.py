@@ -11,11 +11,11 @@ def as_json(prediction: Prediction, metadata: dict[str, Any], *, maps: bool) -> 
     """Put what a model says of a picture under its names, groups and attributes in the model's order.
 
     Under ``groups`` a yes-or-no attribute has its probability, a class or level one a choice, a number itself. Where
-    there is more than yes or no at one half, ``answers`` says what the model answers, and ``units`` what its numbers
-    are in.
+    there is more than yes or no at one half, ``answers`` says what the model answers (None: uncertain), and ``units``
+    what its numbers are in.
     """
     groups: dict[str, dict[str, Any]] = {}
-    answers: dict[str, bool | str | float] = {}
+    answers: dict[str, bool | str | float | None] = {}
     attributes, decisions = attributes_of(metadata), metadata.get("decisions") or {}
     for attribute in attributes:
         name, group = attribute["name"], attribute["group"]
@@ -27,7 +27,7 @@ def as_json(prediction: Prediction, metadata: dict[str, Any], *, maps: bool) -> 
         if isinstance(said, dict):
             answers[name] = _choice(attribute, values)
         elif attribute["kind"] == "binary":
-            answers[name] = bool(_sigmoid(values[0]) > decisions.get("thresholds", {}).get(name, 0.5))
+            answers[name] = _decide(float(_sigmoid(values[0])), name, decisions)
         else:
             answers[name] = said
     answer: dict[str, Any] = {"groups": groups}
@@ -50,6 +50,28 @@ def attributes_of(metadata: dict[str, Any]) -> list[dict[str, Any]]:
         {"name": name, "group": group, "kind": "binary", "columns": [index]}
         for index, (group, name) in enumerate(names)
     ]
+
+
+def description(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Describe each attribute as a client needs it: its kind, group, classes, levels or unit, and its thresholds."""
+    decisions = metadata.get("decisions") or {}
+    told = []
+    for attribute in attributes_of(metadata):
+        shown = {key: attribute[key] for key in ("name", "group", "kind", "classes", "levels") if key in attribute}
+        if attribute["kind"] == "number":
+            shown["unit"] = attribute.get("unit", "")
+        if attribute["kind"] == "binary":
+            shown["yes_above"] = decisions.get("thresholds", {}).get(attribute["name"], 0.5)
+            shown["no_up_to"] = decisions.get("absent", {}).get(attribute["name"], shown["yes_above"])
+        told.append(shown)
+    goal = {"thresholds_for": decisions["goal"]} if decisions else {}
+    return {"image": metadata["image"], **goal, "attributes": told}
+
+
+def _decide(probability: float, name: str, decisions: dict[str, Any]) -> bool | None:
+    threshold = decisions.get("thresholds", {}).get(name, 0.5)
+    absent = decisions.get("absent", {}).get(name, threshold)
+    return True if probability > threshold else None if probability > absent else False
 
 
 def _meaning(attribute: dict[str, Any], values: np.ndarray) -> float | dict[str, float]:

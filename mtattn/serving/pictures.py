@@ -6,7 +6,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-MAX_BYTES = 10 * 2**20
+MAX_BYTES = 10 * 2**20  # of a picture
 MAX_PIXELS = 40_000_000  # reading one takes up to half a gigabyte, and the server reads one a core at a time
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # Pillow knows more, some of which start other programs
 

@@ -18,7 +18,7 @@ from mtattn.data.dataset import skip_unreadable
 from mtattn.data.table.images import TableImages
 from mtattn.data.table.plan import Plan
 from mtattn.data.table.reading import Table
-from mtattn.data.table.values import PARTS
+from mtattn.data.table.values import MOST_CLASSES, PARTS
 from mtattn.groups import Attribute, Categorical, Number
 
 FEW_POSITIVES = 20  # of all, so that a tenth of them are two: no score of a test part means anything below
@@ -83,7 +83,7 @@ def check_table(table: Table, folder: str | Path, plan: Plan) -> Findings:
         for column, (name, kind) in enumerate(zip(data.attributes, plan.groups.kinds, strict=True))
     }
     same = _same_bytes([data.path(index) for index in range(len(data))])
-    notes = [*_label_notes(counts), *_copies(data.attributes, targets)]
+    notes = [*_label_notes(counts), *_few_numbers(counts, targets), *_copies(data.attributes, targets)]
     problems += [
         f"{name!r} is {_only(found)} in every row: there is nothing to learn, leave it out"
         for name, found in counts.items()
@@ -181,6 +181,17 @@ def _label_notes(counts: dict[str, LabelCounts]) -> Iterator[str]:
         if few:
             told = ", ".join(f"{value} {count}" for value, count in few.items())
             yield f"{name!r} has values with fewer than {FEW_POSITIVES} images, too few to learn or to measure: {told}"
+
+
+def _few_numbers(counts: dict[str, LabelCounts], targets: Float[np.ndarray, "image attribute"]) -> Iterator[str]:
+    for (name, found), values in zip(counts.items(), targets.T, strict=True):
+        different = np.unique(values[~np.isnan(values)])
+        if isinstance(found.kind, Number) and 2 < len(different) <= MOST_CLASSES and not (different % 1).any():
+            told = ", ".join(f"{value:g}" for value in different)
+            yield (
+                f"{name!r} is taken for a number and has {len(different)} whole values ({told}): if they are classes "
+                f"or levels, say so in the file of --write-config"
+            )
 
 
 def _copies(attributes: Sequence[str], targets: Float[np.ndarray, "image attribute"]) -> Iterator[str]:

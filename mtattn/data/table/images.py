@@ -29,6 +29,7 @@ class TableImages(AttributeImages):
 
     Attributes:
         plan: What each column is.
+        rows: Which row of the table each image is.
         parts: "train", "valid" or "test" for each image, where the table says it; else None.
         persons: Who each image shows, where the table says it; else None. Nobody knows whom "" shows.
 
@@ -61,13 +62,14 @@ class TableImages(AttributeImages):
         table = table if isinstance(table, Table) else read_table(table)
         self.plan = plan = propose(table) if plan is None else plan
         check_known("TableImages", f"column in {table.source}", _needed(plan), table.columns)
+        self.rows = np.arange(len(table))
         self.parts = None if plan.split is None else np.array(_parts(table, plan.split))
         self.persons = None if plan.person is None else np.array(table.cells[plan.person])
         super().__init__(
             folder,
             _names(table, plan.image, Path(folder)),
             targets(table, plan).numpy(),
-            plan.groups.attributes,
+            plan.groups.kinds,
             transform=transform,
             missing=missing,
         )
@@ -89,11 +91,12 @@ class TableImages(AttributeImages):
 
     def _select(self, indices: Shaped[np.ndarray, " image"]) -> None:
         super()._select(indices)
+        self.rows = self.rows[indices]
         self.parts = None if self.parts is None else self.parts[indices]
         self.persons = None if self.persons is None else self.persons[indices]
 
 
-def targets(table: Table, plan: Plan) -> Float[Tensor, "image attribute"]:
+def targets(table: Table, plan: Plan, *, owner: str = "TableImages") -> Float[Tensor, "image attribute"]:
     """Read the targets of all attributes.
 
     Raises:
@@ -111,14 +114,14 @@ def targets(table: Table, plan: Plan) -> Float[Tensor, "image attribute"]:
         f"a cell is empty where nobody knows, and else what its column is ({'; '.join(rules)})",
         faults,
         "mend the cells, or change what the column is in a file of mtattn check --write-config",
-        owner="TableImages",
+        owner=owner,
     )
     refuse(
         table.source,
         "a column says no by 0 or by -1",
         (f"both for {name!r}" for name in _binary(plan) if _says_no_twice(table.cells[name])),
         "leave the cell empty where nobody knows",
-        owner="TableImages",
+        owner=owner,
     )
     return torch.tensor(columns, dtype=torch.float32).T.contiguous()
 
@@ -137,7 +140,8 @@ def _needed(plan: Plan) -> list[str]:
     return [*roles, *plan.groups.attributes]
 
 
-def _names(table: Table, column: str, folder: Path) -> list[str]:
+def check_names(table: Table, column: str, *, owner: str = "TableImages") -> None:
+    """Refuse rows without an image name, and names that stand twice."""
     cells = table.cells[column]
     rows: dict[str, list[int]] = {}
     for row, cell in enumerate(cells):
@@ -147,15 +151,20 @@ def _names(table: Table, column: str, folder: Path) -> list[str]:
         f"every row names an image in column {column!r}",
         (f"none in {table.where(row)}" for row in rows.pop("", [])),
         "name the image or delete the row",
-        owner="TableImages",
+        owner=owner,
     )
     refuse(
         table.source,
         f"image names, in column {column!r}, are unique",
         (f"{name!r} in {' and '.join(map(table.where, at))}" for name, at in rows.items() if len(at) > 1),
         "delete or join the rows",
-        owner="TableImages",
+        owner=owner,
     )
+
+
+def _names(table: Table, column: str, folder: Path) -> list[str]:
+    check_names(table, column)
+    cells = table.cells[column]
     whole = folder.expanduser().absolute()
     names = [_relative(cell, whole) for cell in cells]
     refuse(

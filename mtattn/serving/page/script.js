@@ -44,11 +44,12 @@ function show(answer) {
     const section = make("section"), list = make("ul");
     section.append(make("h2", group), list);
     for (const [name, value] of Object.entries(members)) {
-      const said = answers[name] ?? value > 0.5;
-      list.append(typeof said === "boolean" ? row(name, value, said)
+      const said = name in answers ? answers[name] : value > 0.5;
+      list.append(said === null ? row(name, value, false, { text: `${percent(value)}, uncertain` })
+        : typeof said === "boolean" ? row(name, value, said)
         : typeof said === "string" ? row(name, value[said], true, { text: `${said} (${percent(value[said])})`, map: `${name}=${said}` })
         : row(name, null, true, { text: `${Number(said.toPrecision(3))} ${units[name] ?? ""}`.trim() }));
-      count += typeof said === "boolean";
+      count += typeof value === "number" && (said === null || typeof said === "boolean");
       likely += said === true;
     }
     groups.append(section);
@@ -120,3 +121,10 @@ document.addEventListener("drop", (event) => {
   else say("What was dropped is not a file.", true);
 });
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") pin(null); });
+
+fetch("model").then((response) => response.json()).then((model) => {
+  document.title = model.model;
+  document.querySelector("h1").textContent = model.model;
+  const count = model.attributes.length;
+  document.querySelector("#what").textContent = `A model of ${count} attribute${count > 1 ? "s" : ""} of pictures.`;
+}).catch(() => say("The server does not answer.", true));
