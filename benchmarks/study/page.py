@@ -26,6 +26,7 @@ from rows import (
     WEIGHTING,
     Plan,
 )
+from thresholds_page import with_section
 from words import marked, percent, plain_title, points, rule_title
 
 HERE = Path(__file__).parent
@@ -33,6 +34,7 @@ PROJECT = HERE.parent.parent
 PAGE = PROJECT / "docs" / "explanation" / "what-each-part-buys.md"
 IMAGES = PROJECT / "docs" / "images"
 README = PROJECT / "README.md"
+IMBALANCE = PROJECT / "docs" / "how-to" / "imbalance.md"
 MARKS = ("<!-- by benchmarks/study/page.py, from its results -->", "<!-- end of what it wrote -->")
 
 
@@ -42,6 +44,7 @@ def main() -> None:
     draw_differences(results["lfwa"], IMAGES)
     draw_tasks(Results.read(HERE / "results" / "tasks.jsonl"), IMAGES)
     PAGE.write_text(page(results), encoding="utf-8")
+    IMBALANCE.write_text(with_section(IMBALANCE.read_text(encoding="utf-8")), encoding="utf-8")
     README.write_text(with_table(README.read_text(encoding="utf-8"), results), encoding="utf-8")
 
 
