@@ -55,7 +55,7 @@ def section(runs: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     yield ""
     yield PRECISION
     yield ""
-    yield "| pictures | attributes that reach it | precision at one half | with thresholds | recall at one half | with |"
+    yield "| pictures | attributes that reach it | precision at one half | with | recall at one half | with |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: |"
     for data, own in by_data.items():
         records = [run["goals"][GOALS[2]] for run in own]
