@@ -135,7 +135,7 @@ def test_thresholds_are_chosen_on_validation_saved_with_the_model_and_told(tmp_p
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert metrics["decisions"]["thresholds"] == decisions["thresholds"]
     assert 0 <= metrics["decisions"]["test"]["mean_f1"] <= 1
-    assert "thresholds for f1" in (tmp_path / "run/report.html").read_text()
+    assert "thresholds for F1" in (tmp_path / "run/report.html").read_text()
 
 
 def test_uncertain_answers_and_slices_are_told_and_kept(tmp_path, capsys, monkeypatch):
