@@ -112,6 +112,11 @@ def written(folder, run):
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="class")
+def written_once(tmp_path_factory, groups):
+    return written(tmp_path_factory.mktemp("report"), make_run(groups))
+
+
 class Page(HTMLParser):
     """Collects the elements of a page and complains when they are not closed in order."""
 
@@ -146,10 +151,11 @@ class Page(HTMLParser):
         AttributeGroups({f"group {index}": [f"attribute {index} with quite a long name to it"] for index in range(40)}),
     ],
     ids=["usual", "hostile names", "one attribute", "forty groups"],
+    scope="class",
 )
 class TestAnyGroups:
-    def test_the_page_is_closed_properly_and_fetches_nothing(self, tmp_path, groups):
-        page = Page(written(tmp_path, make_run(groups)))
+    def test_the_page_is_closed_properly_and_fetches_nothing(self, written_once):
+        page = Page(written_once)
         for tag, attributes in page.elements:
             for name in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
                 assert re.match(r"(data:|#)", attributes.get(name, "#")), (tag, name)
@@ -157,8 +163,8 @@ class TestAnyGroups:
         assert "url(" not in page.text
         assert "@import" not in page.text
 
-    def test_every_picture_says_what_it_shows(self, tmp_path, groups):
-        page = Page(written(tmp_path, make_run(groups)))
+    def test_every_picture_says_what_it_shows(self, written_once, groups):
+        page = Page(written_once)
         pictures = [attributes for tag, attributes in page.elements if tag == "img"]
         drawings = [attributes for tag, attributes in page.elements if tag == "svg"]
         assert len(pictures) == 2 * (1 + min(8, len(groups)))
@@ -166,23 +172,19 @@ class TestAnyGroups:
         assert len(drawings) == 3 + (len(groups) > 1)  # one group has nobody to hear
         assert all(drawing["role"] == "img" and drawing["aria-label"] for drawing in drawings)
 
-    def test_every_table_has_a_caption_and_headers_with_a_scope(self, tmp_path, groups):
-        page = Page(written(tmp_path, make_run(groups)))
+    def test_every_table_has_a_caption_and_headers_with_a_scope(self, written_once, groups):
+        page = Page(written_once)
         tags = [tag for tag, _ in page.elements]
         alone = all(size == 1 for size in groups.sizes)  # then a table of groups would say nothing new
         assert tags.count("table") == tags.count("caption") == 7 - alone
         assert all(attributes.get("scope") in {"row", "col"} for tag, attributes in page.elements if tag == "th")
 
-    def test_no_id_stands_twice(self, tmp_path, groups):
-        ids = [
-            attributes["id"]
-            for _, attributes in Page(written(tmp_path, make_run(groups))).elements
-            if "id" in attributes
-        ]
+    def test_no_id_stands_twice(self, written_once):
+        ids = [attributes["id"] for _, attributes in Page(written_once).elements if "id" in attributes]
         assert len(ids) == len(set(ids))
 
-    def test_names_arrive_as_text(self, tmp_path, groups):
-        text = written(tmp_path, make_run(groups))
+    def test_names_arrive_as_text(self, written_once, groups):
+        text = written_once
         shown = Page(text).text
         assert all(name in shown for name in (*groups.attributes, *groups))
         assert text.count("<script") == 1
