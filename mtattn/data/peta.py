@@ -1,6 +1,6 @@
 """PETA from disk: pedestrians with yes-or-no attributes, an age band, colours and the side they show."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from mtattn.data.cells import labels_of, read_published
 from mtattn.data.dataset import AttributeImages
 from mtattn.data.files import existing_root
+from mtattn.data.peta_mat import read_peta_mat
 from mtattn.groups import AttributeGroups, Categorical, Ordinal, check_known
 from mtattn.groups.kinds import name_of
 
@@ -18,7 +19,7 @@ _COLORS = ("Black", "Blue", "Brown", "Green", "Grey", "Orange", "Pink", "Purple"
 _SOURCE = (
     "Get PETA (Deng et al., ACM MM 2014; research only) and give the folder that holds peta.csv and the images. "
     "peta.csv has a row an image and the columns image, split or split_by_person (train, val, test), and one for each "
-    "attribute of PETA_GROUPS, named as in PETA.mat."
+    "attribute of PETA_GROUPS, named as in PETA.mat. Without it the official PETA.mat is read, with images/00001.png."
 )
 
 PETA_GROUPS = AttributeGroups(
@@ -89,7 +90,9 @@ class PETA(AttributeImages):
 
     Args:
         root: The folder with ``peta.csv``, which has a row an image and the columns ``image``, ``split`` (an official
-            split), ``split_by_person`` and the attributes, and with the images.
+            split), ``split_by_person`` and the attributes, and with the images. Without it the official ``PETA.mat``
+            is read, which needs scipy (extra ``tables``): image 1 is ``images/00001`` of any suffix, the split is the
+            first official one, and nobody knows the viewpoint.
         split: "train", "valid", "test" or "all".
         attributes: The attributes to give, in the order wanted; those of ``PETA_GROUPS`` if None.
         by_person: Whether the parts are those of ``split_by_person``.
@@ -135,20 +138,30 @@ class PETA(AttributeImages):
         check_known("PETA", "attribute", attributes or (), PETA_GROUPS.attributes)
         kinds = (PETA_GROUPS.only(attributes) if attributes else PETA_GROUPS).kinds
         folder, column = existing_root("PETA", root, _SOURCE), "split_by_person" if by_person else "split"
-        table = read_published("PETA", folder / "peta.csv", ("image", column, *map(name_of, kinds)), _SOURCE)
-        parts = np.array(table.cells[column])
+        file, cells = _read(folder, column, ("image", column, *map(name_of, kinds)))
+        parts = np.array(cells[column])
         rows = np.arange(len(parts)) if split == "all" else np.flatnonzero(parts == _PARTS[split])
         if not rows.size:
             raise ValueError(
-                f"PETA: split {split!r} is empty: no row of {table.source} says {_PARTS[split]!r} in column {column!r}."
+                f"PETA: split {split!r} is empty: no row of {file} says {_PARTS[split]!r} in column {column!r}."
             )
         super().__init__(
             folder,
-            [table.cells["image"][row] for row in rows],
-            labels_of(table.cells, kinds, rows),
+            [cells["image"][row] for row in rows],
+            labels_of(cells, kinds, rows),
             kinds,
             only=attributes,
             transform=transform,
             missing=missing,
             zero="no",
         )
+
+
+def _read(folder: Path, column: str, columns: Sequence[str]) -> tuple[Path, Mapping[str, Sequence[Any]]]:
+    file, official = folder / "peta.csv", folder / "PETA.mat"
+    if file.is_file() or not official.is_file():
+        return file, read_published("PETA", file, columns, _SOURCE).cells
+    if column != "split":
+        raise ValueError(f"PETA: {official} has no split by person; write one into the column {column!r} of peta.csv.")
+    colors = {kind.name: kind.classes for kind in PETA_GROUPS.kinds if isinstance(kind, Categorical)}
+    return official, read_peta_mat(official, colors)
