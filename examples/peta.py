@@ -35,7 +35,7 @@ def parse() -> Namespace:
         backbone="resnet18",  # two cores train it; with a GPU take resnet50 at 256 x 128
         drop_stages=1,  # at 96 x 48 pixels layer3 still has 6 x 3 positions, layer4 only 3 x 2; and it halves the time
         image_size=[96, 48],  # people are twice as high as wide; the pictures have 128 x 64
-        epochs=8,
+        epochs=6,
         batch_size=64,
         learning_rate=2e-3,  # from scratch; use 1e-3 with pretrained weights
         trunk_factor=1.0,  # from scratch everything is new; use 0.1 to 0.5 with pretrained weights

@@ -90,6 +90,7 @@ _READ_MAPS = (
     "more of the picture than its surroundings. Each group is shown by the attribute that gains most over its "
     "baseline; the scale is the same for all pictures."
 )
+_HALF_A_PAGE = 5.8  # inches; beside another figure a wider one would have to be scrolled
 
 
 def write_report(
@@ -201,7 +202,8 @@ def _predictions(pairs: Pairs, groups: AttributeGroups) -> str:
         said, truth = pairs[name]
         drawn = plot_numbers(said, truth, kind) if isinstance(kind, Number) else plot_confusion(said, truth, kind)
         label = f"What was predicted of {name} beside what is true; the table above has the scores"
-        figures.append(f'<figure><div class="scroll" tabindex="0">{inline_svg(drawn, label)}</div></figure>')
+        wide = ' class="wide"' if drawn.get_figwidth() > _HALF_A_PAGE else ""
+        figures.append(f'<figure{wide}><div class="scroll" tabindex="0">{inline_svg(drawn, label)}</div></figure>')
     return _section("Predicted and true", f'<div class="pair">{"".join(figures)}</div>', _note(_READ_PAIRS))
 
 
