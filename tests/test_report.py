@@ -613,3 +613,12 @@ class TestFiles:
         before = written(tmp_path, run)
         loaded = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
         assert written(tmp_path, {**run, "metrics": loaded}) == before
+
+
+@pytest.mark.parametrize(("num_classes", "alone"), [(3, False), (11, True)])
+def test_a_matrix_that_is_too_wide_for_half_a_page_has_a_row_of_its_own(num_classes, alone):
+    from mtattn.report.page import _predictions
+
+    groups = AttributeGroups({"coat": [Categorical("color", tuple(f"color {place}" for place in range(num_classes)))]})
+    labels = torch.arange(num_classes).float()
+    assert ('<figure class="wide">' in _predictions({"color": (labels, labels)}, groups)) == alone
