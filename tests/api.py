@@ -25,11 +25,22 @@ def described(module, name):
     if not target.is_class:
         return [path]
     lines = [signature(target, path)]
-    for inner, of_class in sorted(target.members.items()):
+    inherited = {name: m.final_target for name, m in target.inherited_members.items() if is_only_here(m.final_target)}
+    for inner, of_class in sorted({**inherited, **target.members}.items()):
         if inner.startswith("_") or of_class.is_alias or of_class.is_module:
             continue
         lines.append(signature(of_class, f"{path}.{inner}") if of_class.is_function else f"{path}.{inner}")
     return lines
+
+
+def is_only_here(member):
+    """Tell whether a member comes from a class of ours that is not public itself, so that no other line shows it."""
+    private = member.module.name.startswith("_")
+    return (
+        member.path.startswith("mtattn.")
+        and not private
+        and member.parent.name not in (member.module.parent.exports or ())
+    )
 
 
 def signature(target, path):
