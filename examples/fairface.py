@@ -34,7 +34,7 @@ def parse() -> Namespace:
         backbone="resnet18",  # two cores train it; with a GPU take resnet50 at 224 pixels
         drop_stages=1,  # at 64 pixels layer3 still has 4 x 4 positions, layer4 only 2 x 2; and it halves the time
         image_size=[64, 64],
-        epochs=8,
+        epochs=5,
         batch_size=64,
         learning_rate=2e-3,  # from scratch; use 1e-3 with pretrained weights
         trunk_factor=1.0,  # from scratch everything is new; use 0.1 to 0.5 with pretrained weights

@@ -222,6 +222,18 @@ class TestTraining:
         ]
         assert [cell.strip() for cell in line.split("|")[2:4]] == ["55.00 / 55.00 / 55.00", "56.00 / 56.00 / 56.00"]
 
+    def test_thresholds_are_measured_once_a_seed_and_help_on_the_page(self, study, monkeypatch, tmp_path):
+        thresholds, features = study("thresholds"), self.features(study)
+        monkeypatch.setattr(thresholds, "load", lambda *_: features)
+        results = tmp_path / "runs.jsonl"
+        for _ in range(2):  # the second time nothing is left to do
+            thresholds.main(["lfwa", "--root", ".", "--seeds", "2", "--results", str(results)])
+        runs = [json.loads(line) for line in results.read_text().splitlines()]
+        assert [run["seed"] for run in runs] == [0, 1]
+        text = study("thresholds_page").with_section("".join(study("thresholds_page").MARKS), runs)
+        before = [run["goals"]["f1"]["before"]["f1"] for run in runs]
+        assert f"| LFWA | one half | {100 * np.mean(before):.2f} |" in text
+
     def test_a_share_of_the_pictures_is_chosen_without_the_test_part(self, study, monkeypatch, tmp_path):
         crops, features, sources = study("crops"), self.features(study), []
         del features.inputs["test"], features.labels["test"]
@@ -374,6 +386,8 @@ def test_the_page_and_the_readme_say_what_the_committed_rows_say(study):
     assert page.PAGE.read_text(encoding="utf-8") == page.page(results)
     readme = page.README.read_text(encoding="utf-8")
     assert readme == page.with_table(readme, results)
+    imbalance = page.IMBALANCE.read_text(encoding="utf-8")
+    assert imbalance == page.with_section(imbalance)
 
 
 def test_every_row_of_the_study_has_the_same_seeds_and_the_same_search(study):
@@ -419,3 +433,60 @@ def test_rows_with_their_trunk_have_the_seeds_and_the_search_that_the_page_tells
                 rate = plan.trunk_rate or record["learning_rate"]
                 assert math.isclose(record["learning_rate"] * record["trunk_factor"], rate)
             assert {r["learning_rate"] for r in finals} == {runs.best(name)[0]}
+
+
+class TestMixedKinds:
+    def maps(self, study):
+        """Draw maps of two data sets, each of which labels what the other does not."""
+        from mtattn import AttributeGroups, Categorical, Number
+
+        groups = AttributeGroups(
+            {"faces": ["smile"], "people": [Categorical("side", ["front", "back"]), Number("years")]}
+        )
+        rng = torch.Generator().manual_seed(0)
+        inputs, targets = {}, {}
+        for split in ("train", "valid", "test"):
+            targets[split] = torch.randint(2, (256, 3), generator=rng).float()
+            inputs[split] = 0.1 * torch.randn(256, 64, 3, 3, generator=rng)
+            inputs[split][:, :3] += targets[split][..., None, None]
+            targets[split][:, 2] = 40 + 20 * targets[split][:, 2]
+            targets[split][128:, 0], targets[split][:128, 1:] = math.nan, math.nan
+        parts = torch.arange(256).split(128)
+        return study("mixed").Maps(groups.fitted(targets["train"]), inputs, targets, parts)
+
+    def test_a_batch_holds_as_many_images_of_each_data_set(self, study):
+        mixed = study("mixed")
+        batches = mixed._batches(torch.arange(1100).split([100, 1000]))
+        for _ in range(30):
+            images = next(batches)
+            assert [(images < 100).sum().item(), (images >= 100).sum().item()] == [64, 64]
+
+    def test_losses_in_their_own_scale_are_those_that_people_write(self, study):
+        mixed, losses = study("mixed"), study("mixed_losses")
+        groups = self.maps(study).groups
+        outputs, targets = torch.tensor([[0.0, 2.0, -1.0, 0.0]]), torch.tensor([[1.0, 1.0, 40.0]])
+        own = losses.InOwnScale(groups).attribute_sums(outputs, targets).sums
+        common = mixed.loss_of(groups, "equal", "common", seed=0).loss.attribute_sums(outputs, targets).sums
+        entropy = torch.nn.functional.cross_entropy(outputs[:, 1:3], torch.tensor([1]))
+        torch.testing.assert_close(own[:2], torch.stack([torch.tensor(math.log(2)), entropy]))
+        spread = groups.kinds[2].std
+        torch.testing.assert_close(own[2] / common[2], torch.tensor(spread / 1.632))
+
+    def test_rates_are_chosen_on_validation_and_the_table_shows_only_the_chosen(self, study, monkeypatch, tmp_path):
+        mixed, page = study("mixed"), study("mixed_page")
+        maps, results = self.maps(study), tmp_path / "runs.jsonl"
+        monkeypatch.setattr(mixed, "load", lambda *_: maps)
+        for name, value in {"STEPS": 25, "SEEDS": 2, "RATES": (0.001, 0.03)}.items():
+            monkeypatch.setattr(mixed, name, value)
+        monkeypatch.setattr(mixed, "RULES", {rule: mixed.RULES[rule] for rule in ("equal", "dws")})
+        for _ in range(2):  # the second time nothing is left to do
+            mixed.main(["joined", "--results", str(results)])
+        runs = study("finished").Runs(results)
+        assert len(runs.done) == 4 * 2 + 4 * 2
+        worse = dict(runs.done[-1]) | {"learning_rate": 0.001, "seed": 7, "skill": 0.0}
+        runs.done.append(worse)  # from a search that chose otherwise before
+        row = mixed.row_of("joined", "equal", "common")
+        assert mixed.best_rate(runs, row) == 0.03
+        assert set(page.scored(runs, worse["row"])) == {0, 1}
+        mean = np.mean([r["skill"] for r in runs.done if r["row"] == row and r["split"] == "test"])
+        assert any(f"| equal weights | in the common unit | {100 * mean:.2f} |" in line for line in page.mixed(runs))

@@ -12,6 +12,7 @@ import texts
 from compare import Difference, holm, paired
 from figures import draw_differences, draw_tasks
 from ladder_page import around
+from mixed_page import mixed
 from parts_page import forms
 from results import SCORES, SETS, STEPS, Results
 from rows import (
@@ -83,6 +84,7 @@ def page(results: Mapping[str, Results]) -> str:
         *forms(),
         *around(),
         *tasks(Results.read(HERE / "results" / "tasks.jsonl")),
+        *mixed(),
         *costs(),
         *literature(results),
         texts.COMMANDS,

@@ -135,3 +135,13 @@ python benchmarks/study/page.py
 was: each finished one is a line of a file. [Reproduce our numbers](../how-to/reproduce-our-numbers.md) says
 where the weights lie.
 """
+MIXED = """\
+The same question where groups differ in kind: yes or no, classes, levels, numbers. *In the common unit* is what
+`DWSLoss` does: knowing nothing costs ln 2 on every attribute. *In their own scale* is what people write by hand:
+cross-entropy in nats, a number's loss in its own unit. *Each group alike* takes the plain mean over groups in place of
+the mean over attributes, from which UW and FAMO start too. Joined data sets label different attributes; a batch holds
+as many images of each. FARAMTN's head with {width} channels on 3 x 3 positions of the frozen trunk, {steps} steps of
+{batch} images; for each row the learning rate ({rates}) with the highest mean skill on the validation part. *Skill* is
+1 - error / error of an answer that never changes, on the test part, in %; the last column is in points, with the 95 %
+interval over paired seeds, bold where it remains after Holm's correction.
+"""
