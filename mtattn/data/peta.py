@@ -147,7 +147,7 @@ class PETA(AttributeImages):
             )
         super().__init__(
             folder,
-            [cells["image"][row] for row in rows],
+            [cells["image"][row] for row in rows.tolist()],
             labels_of(cells, kinds, rows),
             kinds,
             only=attributes,

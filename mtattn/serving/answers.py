@@ -57,7 +57,8 @@ def description(metadata: dict[str, Any]) -> dict[str, Any]:
     decisions = metadata.get("decisions") or {}
     told = []
     for attribute in attributes_of(metadata):
-        shown = {key: attribute[key] for key in ("name", "group", "kind", "classes", "levels") if key in attribute}
+        known = ("name", "group", "kind", "classes", "levels")
+        shown: dict[str, Any] = {key: attribute[key] for key in known if key in attribute}
         if attribute["kind"] == "number":
             shown["unit"] = attribute.get("unit", "")
         if attribute["kind"] == "binary":
