@@ -9,9 +9,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from mtattn.models.runs import last_checkpoint
 from mtattn.recipes.output import REPLACED
 from mtattn.training import TrainingDiverged, processes
-from mtattn.training.checkpoints import last_checkpoint
 from mtattn.training.lock import unlock_folder
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mtattn._extras import needed_by
-from mtattn.training.checkpoints import last_checkpoint
+from mtattn.models.runs import last_checkpoint
 
 with needed_by("mtattn.training", extra="recipes"):
     from accelerate import Accelerator
