@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from test_training import GROUPS, Squares, run, setting, without_times
 from torch.utils.data import Subset, TensorDataset
 
@@ -40,6 +42,84 @@ def test_the_order_asked_for_is_that_of_the_columns(parts):
     joint = JointDataset(*parts, attributes=("c", "a"))
     torch.testing.assert_close(joint[2][1], torch.tensor([53.0, 1.0]))
     torch.testing.assert_close(joint[0][1], torch.tensor([math.nan, 1.0]), equal_nan=True)
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=4),
+    st.lists(st.integers(1, 9), min_size=4, max_size=4),
+    st.integers(1, 30),
+    st.integers(0, 3),
+)
+def test_any_images_in_a_row_hold_the_stated_shares(sizes, weights, length, seed):
+    weights = weights[: len(sizes)]
+    shares = [weight / sum(weights) for weight in weights]
+    joint = JointDataset(
+        *(labelled(("a",), [[1.0]] * size, start=100 * place) for place, size in enumerate(sizes)), shares=shares
+    )
+    sampler = joint.sampler(seed)
+    order = list(sampler)
+    assert len(order) == len(sampler) == len(joint)
+    owner = [int(joint[index][0].item()) // 100 for index in order]
+    for start in range(len(order) - length + 1):
+        for place, share in enumerate(shares):
+            assert abs(owner[start : start + length].count(place) - share * length) < len(sizes)
+    for place, size in enumerate(sizes):  # nothing comes again before all have come
+        own = [index for index, which in zip(order, owner, strict=True) if which == place]
+        for start in range(0, len(own), size):
+            assert len(set(own[start : start + size])) == len(own[start : start + size])
+
+
+def test_each_epoch_and_seed_has_an_order_of_its_own_and_the_same_again():
+    joint = JointDataset(*halves(), shares=(0.25, 0.75))
+    orders = []
+    for seed in (0, 1):
+        sampler = joint.sampler(seed)
+        for epoch in (0, 1):
+            sampler.set_epoch(epoch)
+            orders.append(tuple(sampler))
+    assert len(set(orders)) == 4
+    assert tuple(joint.sampler(0)) == orders[0]
+
+
+def test_batches_of_a_training_hold_the_stated_shares(tmp_path):
+    read = []
+
+    class Noted(JointDataset):
+        def __getitem__(self, index):
+            read.append(index)
+            return super().__getitem__(index)
+
+    joint = Noted(*halves(), attributes=GROUPS.attributes, shares=(0.25, 0.75))
+    run(
+        tmp_path / "run",
+        setting(),
+        train=joint,
+        valid=JointDataset(*halves(), attributes=GROUPS.attributes),
+        epochs=2,
+        batch_size=8,
+    )
+    batches = [read[start : start + 8] for start in range(0, len(read), 8)][-12:]
+    assert len(batches) == 12
+    assert {sum(index < 24 for index in batch) for batch in batches} == {2}
+    assert batches[:6] != batches[6:]
+
+
+def test_a_run_in_shares_is_not_resumed_in_others(tmp_path):
+    train = JointDataset(*halves(), attributes=GROUPS.attributes, shares=(0.25, 0.75))
+    run(tmp_path / "run", setting(), train=train, epochs=1)
+    train.shares = (0.5, 0.5)
+    with pytest.raises(ValueError, match=r"begun with shares\[0\]=0.25, got 0.5"):
+        run(tmp_path / "run", setting(), train=train, epochs=1, resume=True)
+
+
+def test_shares_that_do_not_fit_are_refused(parts):
+    for shares in ((0.5,), (0.5, 0.6), (1.5, -0.5), (0.0, 1.0), (math.nan, 1.0)):
+        with pytest.raises(ValueError, match="JointDataset: shares are a positive number for each"):
+            JointDataset(*parts, shares=shares)
+    with pytest.raises(ValueError, match="a data set with a share has images, got none in place 1"):
+        JointDataset(parts[0], labelled(("c",), torch.empty(0, 1).tolist()), shares=(0.5, 0.5))
+    with pytest.raises(ValueError, match=r"JointDataset.sampler: needs shares, got none"):
+        JointDataset(*parts).sampler()
 
 
 def test_what_cannot_be_joined_is_refused(parts):

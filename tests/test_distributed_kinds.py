@@ -45,6 +45,11 @@ def joint(**options):
     return JointDataset(*parts, attributes=MIXED.attributes)
 
 
+def in_shares(**options):
+    made = joint(**options)
+    return JointDataset(*made.datasets, attributes=MIXED.attributes, shares=(0.5, 0.5))
+
+
 def parts():
     torch.manual_seed(0)
     model = FARAMTN(nn.Conv2d(1, 8, 1), 8, MIXED, reduction=2, num_heads=2)
@@ -58,7 +63,9 @@ def train(folder, data, *, stop_at=None, **options):
     return without_times(history), {"model": made[0].state_dict(), "loss": made[1].state_dict()}
 
 
-each_data = pytest.mark.parametrize("data", [mixed, joint], ids=["mixed kinds", "joined, partly labelled"])
+each_data = pytest.mark.parametrize(
+    "data", [mixed, joint, in_shares], ids=["mixed kinds", "joined, partly labelled", "in shares"]
+)
 
 
 @each_data

@@ -15,7 +15,7 @@ from mtattn.training.checks import Options
 Settings = dict[str, Any]
 
 
-def how_begun(options: Options, model: nn.Module, loss: DWSLoss, optimizer: Optimizer, **counts: int) -> Settings:
+def how_begun(options: Options, model: nn.Module, loss: DWSLoss, optimizer: Optimizer, **counts: Any) -> Settings:
     """Collect what makes a run the run that it is, as it comes back from JSON."""
     weighting = loss.weighting
     settings = {

@@ -52,8 +52,10 @@ class Run:
         compiled: bool,
     ) -> None:
         collate = Collate("fit", loss.groups)
+        self.sampler = train_data.sampler(options.seed) if getattr(train_data, "shares", None) else None
+        order = {"shuffle": True} if self.sampler is None else {"sampler": self.sampler}
         loader = DataLoader(
-            train_data, options.batch_size, shuffle=True, drop_last=True, num_workers=workers, collate_fn=collate
+            train_data, options.batch_size, drop_last=True, num_workers=workers, collate_fn=collate, **order
         )
         self.accelerator, self.options, self.checkpoints, self.workers = accelerator, options, checkpoints, workers
         self.model, self.optimizer, self.loader = accelerator.prepare(model, optimizer, loader)
@@ -97,6 +99,8 @@ class Run:
 
     def _train(self, epoch: int, watch: LossWatch) -> None:
         self.loader.set_epoch(epoch)
+        if self.sampler is not None:
+            self.sampler.set_epoch(epoch)  # accelerate tells samplers of its own alone
         self.model.train()
         self.loss.train()
         bar = tqdm(

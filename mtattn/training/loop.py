@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -64,7 +65,8 @@ def fit(
         loss: A new one; its period is the epoch.
         optimizer: A new one of the model's parameters, with the peak learning rates.
         metrics: What is measured on ``valid_data`` after each epoch.
-        train_data: Images and targets, shuffled again each epoch; a last step that is not full is left out.
+        train_data: Images and targets, shuffled again each epoch; a last step that is not full is left out. A
+            :class:`~mtattn.data.JointDataset` with shares gives each of its data sets its share of every batch.
         valid_data: Images and targets.
         output: The folder where ``checkpoints/`` are kept; all machines must see the same one.
         epochs: How often to go through ``train_data``.
@@ -125,7 +127,9 @@ def fit(
     check_data(loss.groups, train_data, valid_data)
     if sync_batch_norm and accelerator.num_processes > 1:
         model = with_synchronized_batch_norm(model, accelerator.device)
-    counts = {"train_images": num_images(train_data), "valid_images": num_images(valid_data)}
+    counts: dict[str, Any] = {"train_images": num_images(train_data), "valid_images": num_images(valid_data)}
+    if (shares := getattr(train_data, "shares", None)) is not None:
+        counts["shares"] = list(shares)
     begun = how_begun(options, model, loss, optimizer, num_processes=accelerator.num_processes, **counts)
     checkpoints = Path(output) / "checkpoints"
     with locked(Path(output)), modes_kept(model, loss), given_back(accelerator, model):
