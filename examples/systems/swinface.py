@@ -91,7 +91,9 @@ def main(options: Namespace) -> None:
     groups = AttributeGroups({name: BRANCHES.only(own).kinds for name, own in BRANCHES.items()} | {"who": [identity]})
     names = groups.attributes
     parts = {
-        part: JointDataset(with_identity(faces[part], options.root, identity), ages[part], attributes=names)
+        part: JointDataset(
+            with_identity(faces[part], options.root, identity), ages[part], attributes=names, shares=(0.5, 0.5)
+        )
         for part in faces
     }
     groups = groups.fitted(parts["train"].targets)
