@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from mtattn.data.labels import read_labels
 from mtattn.data.names import FolderNames
 from mtattn.groups import Attribute, check_known
 from mtattn.groups.kinds import name_of
+
+AttributeImagesT = TypeVar("AttributeImagesT", bound="AttributeImages")
 
 
 class AttributeImages(Dataset[tuple[Any, Tensor]]):
@@ -102,7 +104,9 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
         """Return where the image lies."""
         return Path(self._folder, self._names[index].decode())
 
-    def subset(self, indices: Sequence[int] | Shaped[np.ndarray, " image"]) -> Self:
+    def subset(  # noqa: PYI019  beartype, which checks the tests, cannot read Self on a method
+        self: AttributeImagesT, indices: Sequence[int] | Shaped[np.ndarray, " image"]
+    ) -> AttributeImagesT:
         """Return the same data set with these images only, in this order."""
         part = copy(self)
         part._select(np.arange(len(self))[list(indices)])
@@ -172,9 +176,6 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
         )
         self._select(np.delete(np.arange(len(self)), indices))
         self.skipped += paths
-
-
-AttributeImagesT = TypeVar("AttributeImagesT", bound=AttributeImages)
 
 
 def skip_unreadable(dataset: AttributeImagesT, *, num_threads: int | None = None) -> AttributeImagesT:

@@ -136,7 +136,7 @@ class PlantedRelations(Dataset[tuple[Any, Tensor]]):
 
     @property
     def masks(self) -> Float[Tensor, "group height width"]:
-        """Where the region of each group is: ones there, zeros elsewhere."""
+        """Ones where the region of a group is, zeros elsewhere."""
         masks = torch.zeros(len(self.groups), 16, 16)
         for mask, group in zip(masks, self.groups, strict=True):
             for top, left, bottom, right in REGIONS[group]:
