@@ -271,7 +271,7 @@ def test_weights_that_do_not_fit_are_refused(options, message):
 
 @pytest.mark.parametrize("weight", [[1.0, 2.0, 3.0], 2.0], ids=["list", "number"])
 def test_class_weights_without_names_are_refused(weight):
-    with pytest.raises(TypeError, match=r"DWSLoss: class_weight is a mapping from .*got a|parameter class_weight"):
+    with pytest.raises(TypeError, match=r"DWSLoss: class_weight is a mapping from .*got a|parameter 'class_weight'"):
         DWSLoss(MIXED, class_weight=weight)
 
 

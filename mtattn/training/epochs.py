@@ -52,8 +52,9 @@ class Run:
         compiled: bool,
     ) -> None:
         collate = Collate("fit", loss.groups)
-        self.sampler = train_data.sampler(options.seed) if getattr(train_data, "shares", None) else None
-        order = {"shuffle": True} if self.sampler is None else {"sampler": self.sampler}
+        in_shares: Any = train_data if getattr(train_data, "shares", None) else None  # a JointDataset
+        self.sampler = None if in_shares is None else in_shares.sampler(options.seed)
+        order: dict[str, Any] = {"shuffle": True} if self.sampler is None else {"sampler": self.sampler}
         loader = DataLoader(
             train_data, options.batch_size, drop_last=True, num_workers=workers, collate_fn=collate, **order
         )
