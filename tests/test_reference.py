@@ -36,6 +36,7 @@ WITHOUT_EXAMPLE = {
     "LossSums": "AttributeLosses returns it",
     "Prediction": "Predictor gives it, and its example shows it",
     "Session": "needs an exported file; mtattn serve makes it",
+    "SharesSampler": "JointDataset.sampler makes it, and its example shows it",
     "build_app": "needs an exported file; mtattn serve runs it",
     "check_table": "needs images; mtattn check runs it, as the how-to page on tables shows",
     "decisions_of": "needs a model with thresholds; mtattn train makes one",
