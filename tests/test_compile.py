@@ -87,7 +87,7 @@ def test_every_rule_compiles_without_a_graph_break(rule):
             torch.testing.assert_close(other.weights, module.weights)
 
 
-@cases({name: case for name, case in MODELS.items() if name != "FARAMTN resnet18"})
+@cases(MODELS)
 def test_other_batch_sizes_compile_once_more_at_most(case):
     counter = CompileCounterWithBackend("eager")
     compiled = torch.compile(case.grown().eval(), fullgraph=True, backend=counter)

@@ -209,7 +209,13 @@ def test_two_processes_leave_what_one_leaves(launcher, tmp_path):
     assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in output.iterdir())
     assert names == [".lock", "checkpoints", "metrics.csv", "metrics.json", "model", "report.html", "settings.json"]
-    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["epoch 1/1", "fit", "test", "report"]
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == [
+        "epoch 1/1",
+        "fit",
+        "test",
+        "95 % of resamples",
+        "report",
+    ]
     assert json.loads((output / "metrics.json").read_text())["settings"]["num_processes"] == 2
     assert "destroy_process_group" not in done.stderr
 

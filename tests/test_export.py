@@ -71,8 +71,9 @@ def test_onnxruntime_gives_the_logits_and_maps_of_torch(shape, name, exported):
 
 
 def test_the_trunk_is_computed_once_for_both_outputs(exported):
-    _, file = exported["FARAMTN resnet18"]
-    assert sum(node.op_type == "Conv" for node in onnx.load(file).graph.node) == 20
+    model, file = exported["FARAMTN from timm"]
+    convolutions = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert sum(node.op_type == "Conv" for node in onnx.load(file).graph.node) == len(convolutions) > 3
 
 
 def test_the_file_is_whole_valid_and_alone(exported):
@@ -284,7 +285,7 @@ def test_a_trunk_for_one_size_says_so_and_exports_with_that_size(name, options, 
 @pytest.fixture(scope="module")
 def pair(exported, tmp_path_factory):
     """An exported file and its int8 copy."""
-    _, file = exported["FARAMTN resnet18"]
+    _, file = exported["FARAMTN from timm"]
     quantized = tmp_path_factory.mktemp("int8") / "int8.onnx"
     quantize_onnx(file, quantized, torch.randn(4, 8, 3, 32, 40))
     return file, quantized
@@ -309,7 +310,7 @@ class TestInt8:
         weights = {node.input[1] for node in model.graph.node if node.op_type == "Conv"}
         reads = [node for node in model.graph.node if node.output[0] in weights]
         assert reads
-        assert all(node.op_type == "DequantizeLinear" and scales[node.input[1]] >= 64 for node in reads)
+        assert all(node.op_type == "DequantizeLinear" and scales[node.input[1]] > 1 for node in reads)
 
     def test_a_file_is_replaced_only_when_asked(self, pair):
         with pytest.raises(FileExistsError, match=r"quantize_onnx: .*int8\.onnx exists already"):

@@ -99,6 +99,8 @@ class FARAMTN(Freezable, Pretrained):
             num_heads=num_heads,
             key_channels=key_channels,
         )
+        if reduction is not None:
+            (reduction,) = check_positive("FARAMTN", reduction=reduction)
         self.groups, self.trunk = groups, trunk
         gating: dict[str, Any] = {"reduction": reduction, "spatial": bool(spatial), "key_channels": key_channels}
         looks = gcd(num_heads, out_channels)
