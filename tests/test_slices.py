@@ -1,14 +1,17 @@
 """Scores of parts of the images are those of these images alone; what is too small makes no gap."""
 
+import os
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import in_group
 
 from mtattn import AttributeGroups
 from mtattn.decisions import Decisions
-from mtattn.metrics import AttributeMetrics, Baselines
-from mtattn.metrics.decided import decided_scores
+from mtattn.metrics import AttributeMetrics
+from mtattn.metrics.decided import decided_metrics, decided_scores
 from mtattn.metrics.slices import check_slices, slice_scores
 
 GROUPS = AttributeGroups({"head": ["Hat", "Hair"]})
@@ -56,7 +59,32 @@ def test_a_column_that_is_no_slice_is_refused(values, told):
 def test_uncertain_answers_count_nowhere_and_their_share_is_told():
     logits, targets = torch.tensor([[3.0, 0.0], [0.0, 0.0], [-3.0, 0.0]]), torch.tensor([[1.0, 0], [0, 0], [1, 0]])
     decisions = Decisions("precision=0.9", thresholds={"Hat": 0.9}, absent={"Hat": 0.1})
-    scores = decided_scores(GROUPS, Baselines(GROUPS, targets), logits, targets, decisions)
+    scores = decided_scores(decided_metrics(metrics_of(logits, targets), decisions), targets)
     assert scores["attributes"]["Hat"]["accuracy"] == 0.5
     assert (scores["attributes"]["Hat"]["precision"], scores["attributes"]["Hat"]["recall"]) == (1, 0.5)
     assert scores["answered"] == pytest.approx(5 / 6)
+
+
+def scores_of_a_share(logits, targets, values, decisions):
+    """Measure as a recipe does: each process has seen its images, in their order."""
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if size > 1:
+        torch.distributed.init_process_group("gloo")
+    metrics = metrics_of(logits.tensor_split(size)[rank], targets.tensor_split(size)[rank])
+    decided = decided_metrics(metrics, decisions)
+    found = decided_scores(decided, metrics.seen()[1]), slice_scores(decided, {"who": values})
+    if size > 1:
+        torch.distributed.destroy_process_group()
+    return found
+
+
+@pytest.mark.outside
+def test_two_processes_find_the_scores_the_intervals_and_the_answers_that_one_finds(tmp_path):
+    torch.manual_seed(0)
+    logits, targets = torch.randn(61, 2), (torch.rand(61, 2) < 0.4).float()
+    decisions = Decisions("precision=0.9", thresholds={"Hat": 0.7}, absent={"Hat": 0.4})
+    arguments = logits, targets, ["ab"[index % 2] for index in range(61)], decisions
+    expected = scores_of_a_share(*arguments)
+    found, _ = in_group(2, tmp_path, scores_of_a_share, *arguments)
+    assert 0 < expected[0]["answered"] < 1
+    assert found == [expected, expected]

@@ -23,7 +23,7 @@ from training import Settings, calibration_error, fit, predict
 from mtattn import AttributeGroups
 from mtattn.decisions import Decisions, choose_decisions
 from mtattn.metrics import AttributeMetrics, Baselines, train_rates
-from mtattn.metrics.decided import decided_scores
+from mtattn.metrics.decided import decided_metrics, decided_scores
 
 RESULTS = HERE / "results" / "thresholds.jsonl"
 CROPS = {"peta": 1.0, "lfwa": 0.6, "celeba": 0.65}
@@ -79,8 +79,9 @@ def with_goal(
     chosen = choose_decisions(groups, *valid, goal=goal)
     logits, targets = test
     calibrated = chosen.calibrated(groups, logits)
-    after = decided_scores(groups, baselines, logits, targets, chosen)
-    before = decided_scores(groups, baselines, logits, targets, Decisions("one half"))
+    metrics = AttributeMetrics(groups, baselines)
+    metrics.update(logits, targets)
+    after, before = (decided_scores(decided_metrics(metrics, how), targets) for how in (chosen, Decisions("one half")))
     own = {
         name: [scores["attributes"][attribute][score] for scores in (before, after) for attribute in chosen.thresholds]
         for name, score in (("precision", "precision"), ("recall", "recall"))

@@ -6,48 +6,48 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mtattn._baselines import Baselines
 from mtattn.decisions import Decisions
-from mtattn.groups import AttributeGroups
 from mtattn.metrics.attribute import AttributeMetrics
 
 
-def decided_metrics(
-    groups: AttributeGroups,
-    baselines: Baselines,
-    outputs: Float[Tensor, "batch column"],
-    targets: Float[Tensor, "batch attribute"],
-    decisions: Decisions,
+def rescored(
+    metrics: AttributeMetrics, outputs: Float[Tensor, "batch column"], targets: Float[Tensor, "batch attribute"]
 ) -> AttributeMetrics:
-    """Make the metrics of the images with thresholds in place of one half; uncertain answers count nowhere."""
-    metrics = AttributeMetrics(groups, baselines)
-    answered = targets.where(decisions.answered(groups, outputs), torch.nan)
-    metrics.update(decisions.centred(groups, outputs), answered)
-    return metrics
+    """Make metrics like others that have seen these instead; of several processes each has all, and gathers nothing."""
+    other = AttributeMetrics(metrics.groups, metrics.baselines, within=metrics.within)
+    other.distributed_available_fn = _alone
+    other.update(outputs, targets)
+    return other
 
 
-def decided_scores(
-    groups: AttributeGroups,
-    baselines: Baselines,
-    outputs: Float[Tensor, "batch column"],
-    targets: Float[Tensor, "batch attribute"],
-    decisions: Decisions,
-) -> dict[str, Any]:
+def decided_metrics(metrics: AttributeMetrics, decisions: Decisions) -> AttributeMetrics:
+    """Make metrics of what others have seen with thresholds in place of one half; uncertain answers count nowhere."""
+    outputs, targets = metrics.seen()
+    answered = targets.where(decisions.answered(metrics.groups, outputs), torch.nan)
+    return rescored(metrics, decisions.centred(metrics.groups, outputs), answered)
+
+
+def decided_scores(decided: AttributeMetrics, targets: Float[Tensor, "batch attribute"]) -> dict[str, Any]:
     """Score answers as :meth:`AttributeMetrics.compute` does, with precision and recall of the binary attributes.
 
     ``answered`` is the share of their labels that have an answer, which is not uncertain.
 
+    Args:
+        decided: What :func:`decided_metrics` made.
+        targets: The truth, also of what has no answer.
+
     Example:
+        >>> from mtattn import AttributeGroups
+        >>> from mtattn.metrics import Baselines
         >>> groups, targets = AttributeGroups({"head": ["Hat"]}), torch.tensor([[1.0], [0.0], [0.0]])
-        >>> logits, baselines = torch.tensor([[-1.0], [-2.0], [-3.0]]), Baselines(groups, targets)
-        >>> chosen = Decisions("f1", thresholds={"Hat": 0.1})
-        >>> scores = decided_scores(groups, baselines, logits, targets, chosen)
+        >>> metrics = AttributeMetrics(groups, Baselines(groups, targets))
+        >>> metrics.update(torch.tensor([[-1.0], [-2.0], [-3.0]]), targets)
+        >>> scores = decided_scores(decided_metrics(metrics, Decisions("f1", thresholds={"Hat": 0.1})), targets)
         >>> scores["mean_precision"], scores["mean_recall"], scores["answered"]
         (0.5, 1.0, 1.0)
     """
-    metrics = decided_metrics(groups, baselines, outputs, targets, decisions)
-    scores = metrics.compute()
-    pairs = metrics.predictions()
+    groups, scores = decided.groups, decided.compute()
+    pairs = decided.predictions()
     names = [kind for kind in groups.kinds if isinstance(kind, str)]
     for name in names:
         said, truth = (side > 0 for side in pairs[name])
@@ -58,3 +58,7 @@ def decided_scores(
     labelled = ~targets[:, [groups.attributes.index(name) for name in names]].isnan()
     answered = sum(len(pairs[name][0]) for name in names)
     return scores | {"answered": answered / max(int(labelled.sum()), 1)}
+
+
+def _alone() -> bool:
+    return False

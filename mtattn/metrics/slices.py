@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from mtattn.metrics.attribute import AttributeMetrics
+from mtattn.metrics.decided import rescored
 
 MOST_VALUES = 12
 FEWEST_IMAGES = 20  # of a value; the scores of fewer are told, but make no gap
@@ -53,8 +54,7 @@ def slice_scores(metrics: AttributeMetrics, columns: Mapping[str, Sequence[str]]
         rows: dict[str, Any] = {}
         for value in sorted(set(values)):
             chosen = torch.tensor([each == value for each in values])
-            part = AttributeMetrics(metrics.groups, metrics.baselines, within=metrics.within)
-            part.update(outputs[chosen], targets[chosen])
+            part = rescored(metrics, outputs[chosen], targets[chosen])
             scores = part.compute()
             ends = part.intervals(num_resamples=400)
             kept = {name: scores[name] for name in part.mean_scores}

@@ -42,14 +42,13 @@ def measure_test(
     results: dict[str, Any] = {"test": test}
     judged = metrics
     if decisions is not None:
-        seen = (model.groups, metrics.baselines, *metrics.seen(), decisions)
-        half = decided_scores(*seen[:-1], Decisions("one half"))
+        judged, half = (decided_metrics(metrics, how) for how in (decisions, Decisions("one half")))
+        _, targets = metrics.seen()
         after, before = (
-            {name: score for name, score in scores.items() if isinstance(score, float)}
-            for scores in (decided_scores(*seen), half)
+            {name: score for name, score in decided_scores(decided, targets).items() if isinstance(score, float)}
+            for decided in (judged, half)
         )
         results["decisions"] = decisions.to_plain() | {"test": after, "one_half": before}
-        judged = decided_metrics(*seen)
     if slices:
         results["slices"] = slice_scores(judged, slices)
     return results

@@ -72,27 +72,14 @@ def finish_run(
     if chosen is not None:
         model.config["decisions"] = chosen.to_plain()
     if processes().is_main_process:
-        _write_results(output, model, history, results, title, test_data, predictions=predictions)
+        if "image" in model.config:
+            map_centres(model)  # now, so that they are saved with the model
+        model.save_pretrained(output / "model", model_card_kwargs={"run": results, "title": title})
+        write_pages(output, model, history, results, title, test_data, predictions=predictions)
+        shutil.rmtree(output / REPLACED, ignore_errors=True)
+        print(*told(results), f"report: {output / 'report.html'}", sep="\n")
     processes().wait_for_everyone()
     return results
-
-
-def _write_results(
-    output: Path,
-    model: FARAMTN,
-    history: list[dict[str, Any]],
-    results: dict[str, Any],
-    title: str,
-    test_data: AttributeImages,
-    *,
-    predictions: Pairs,
-) -> None:
-    if "image" in model.config:
-        map_centres(model)  # now, so that they are saved with the model
-    model.save_pretrained(output / "model", model_card_kwargs={"run": results, "title": title})
-    write_pages(output, model, history, results, title, test_data, predictions=predictions)
-    shutil.rmtree(output / REPLACED, ignore_errors=True)
-    print(*told(results), f"report: {output / 'report.html'}", sep="\n")
 
 
 def write_pages(

@@ -24,6 +24,18 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
     return [sentence for sentence in [*sentences, _undefined(attributes)] if sentence]
 
 
+def goal_in_words(goal: str) -> str:
+    """Write what thresholds were chosen for as people read it.
+
+    Example:
+        >>> goal_in_words("balanced_accuracy"), goal_in_words("cost=5")
+        ('balanced accuracy', 'least cost, a miss counting 5 false alarms')
+    """
+    name, _, value = goal.partition("=")
+    stated = {"precision": f"a precision of {value}", "cost": f"least cost, a miss counting {value} false alarms"}
+    return stated.get(name, name.replace("_", " ").replace("f1", "F1"))
+
+
 def gap_sentence(column: str, gaps: Mapping[str, Mapping[str, Any] | None]) -> str:
     """Tell the largest gaps between the values of a column; empty where no two can be compared."""
     told = [

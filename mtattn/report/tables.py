@@ -8,6 +8,7 @@ from typing import Any, SupportsFloat
 from mtattn.ablation import Effect
 from mtattn.groups import Attribute, AttributeGroups
 from mtattn.report.numbers import MINUS, UNDEFINED, Scores, gain, number, percent, points
+from mtattn.report.sentences import goal_in_words
 
 Row = tuple[Sequence[str], Sequence[tuple[float, str]]]
 _SCORE_COLUMNS = ("accuracy", "majority baseline", "gain, points", "balanced accuracy", "F1", "average precision")
@@ -205,18 +206,6 @@ def threshold_table(decisions: Mapping[str, Any], test: Mapping[str, Any]) -> st
     )
     rows = [((label,), [_share(split, key) for key in names]) for label, split in splits]
     return _table("Mean scores on the test split by where yes begins", ("yes above",), tuple(names.values()), rows)
-
-
-def goal_in_words(goal: str) -> str:
-    """Write what thresholds were chosen for as people read it.
-
-    Example:
-        >>> goal_in_words("balanced_accuracy"), goal_in_words("cost=5")
-        ('balanced accuracy', 'least cost, a miss counting 5 false alarms')
-    """
-    name, _, value = goal.partition("=")
-    stated = {"precision": f"a precision of {value}", "cost": f"least cost, a miss counting {value} false alarms"}
-    return stated.get(name, name.replace("_", " ").replace("f1", "F1"))
 
 
 def slice_table(column: str, found: Mapping[str, Any]) -> str:

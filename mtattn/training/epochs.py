@@ -53,8 +53,7 @@ class Run:
     ) -> None:
         collate = Collate("fit", loss.groups)
         in_shares: Any = train_data if getattr(train_data, "shares", None) else None  # a JointDataset
-        self.sampler = None if in_shares is None else in_shares.sampler(options.seed)
-        order: dict[str, Any] = {"shuffle": True} if self.sampler is None else {"sampler": self.sampler}
+        order = {"shuffle": True} if in_shares is None else {"sampler": in_shares.sampler(options.seed)}
         loader = DataLoader(
             train_data, options.batch_size, drop_last=True, num_workers=workers, collate_fn=collate, **order
         )
@@ -100,8 +99,6 @@ class Run:
 
     def _train(self, epoch: int, watch: LossWatch) -> None:
         self.loader.set_epoch(epoch)
-        if self.sampler is not None:
-            self.sampler.set_epoch(epoch)  # accelerate tells samplers of its own alone
         self.model.train()
         self.loss.train()
         bar = tqdm(
