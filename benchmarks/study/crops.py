@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from features import Source, load
+from features import Source, load, study_options
 from finished import Runs
 from rows import BY_NAME, OURS
 from run import HERE, Job, describe
@@ -26,10 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", choices=list(CROPS))
     parser.add_argument("--root", type=Path, required=True, help="the folder of the data set")
-    parser.add_argument("--weights", type=Path, help=f"the checkpoint of {Source.backbone}; without one it is random")
-    parser.add_argument("--cache", type=Path, default=Path("runs/study"), help="the folder for the trunk's maps")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the file of finished runs")
-    parser.add_argument("--threads", type=int, default=1)
+    study_options(parser, RESULTS)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     runs = Runs(options.results)

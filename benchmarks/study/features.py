@@ -1,6 +1,7 @@
 """What the study trains on: maps of a frozen trunk, or small images, computed once and kept in a folder."""
 
 import json
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,14 @@ class Features:
         """Read inputs; without ``views`` the images as they are."""
         chosen = np.zeros(len(images), dtype=np.int64) if views is None else views.numpy()
         return torch.from_numpy(self.inputs[split][images.numpy(), chosen]).float()
+
+
+def study_options(parser: ArgumentParser, results: Path) -> None:
+    """Add the options that all programs on the maps of the frozen trunk have."""
+    parser.add_argument("--weights", type=Path, help=f"the checkpoint of {Source.backbone}; without one it is random")
+    parser.add_argument("--cache", type=Path, default=Path("runs/study"), help="the folder for the trunk's maps")
+    parser.add_argument("--results", type=Path, default=results, help="the file of finished runs")
+    parser.add_argument("--threads", type=int, default=1)
 
 
 def load(source: Source) -> Features:

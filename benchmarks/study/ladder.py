@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from features import Features, Source, load
+from features import Features, Source, load, study_options
 from finished import Runs
 from rows import BY_NAME, OURS, SEARCH_SEEDS, Row
 from run import HERE, Job, describe
@@ -63,12 +63,9 @@ STEPS = (
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--root", type=Path, required=True, help="LFWA's folder")
-    parser.add_argument("--weights", type=Path, help=f"the checkpoint of {Source.backbone}; without one it is random")
-    parser.add_argument("--cache", type=Path, default=Path("runs/study"), help="the folder for the trunk's maps")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the file of finished runs")
+    study_options(parser, RESULTS)
     parser.add_argument("--steps", nargs="+", choices=[step.name for step in STEPS], metavar="STEP", help="only these")
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="where the heads are trained; maps are computed on the CPU")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)

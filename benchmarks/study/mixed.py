@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from features import SPLITS, Source, trunk_of
+from features import SPLITS, Source, study_options, trunk_of
 from finished import Runs
 from heads import faramtn
 from mixed_losses import RULES, loss_of
@@ -178,10 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("data", choices=["peta", "joined"])
     for name in SIZES:
         parser.add_argument(f"--{name}", type=Path, help="the folder of the data set")
-    parser.add_argument("--weights", type=Path, help=f"the checkpoint of {Source.backbone}; without one it is random")
-    parser.add_argument("--cache", type=Path, default=Path("runs/study"), help="the folder for the trunk's maps")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--threads", type=int, default=1)
+    study_options(parser, RESULTS)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     runs = Runs(options.results)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from features import SPLITS, Features, Source, load
+from features import SPLITS, Features, Source, load, study_options
 from finished import Runs
 from rows import OURS, Row
 from run import HERE, Job, describe
@@ -56,14 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", choices=[*CROPS, PLANTED])
     parser.add_argument("--root", type=Path, help="the folder of the data set; drawn faces need none")
-    parser.add_argument("--weights", type=Path, help=f"the checkpoint of {Source.backbone}; without one it is random")
-    parser.add_argument("--cache", type=Path, default=Path("runs/study"), help="the folder for the trunk's maps")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the file of finished runs")
+    study_options(parser, RESULTS)
     parser.add_argument("--forms", nargs="+", choices=list(FORMS), metavar="FORM", help="only these")
     parser.add_argument("--final", action="store_true", help="train the forms that count, and score on the test part")
     parser.add_argument("--seeds", type=int, help=f"default: {SEEDS}, and {FINAL_SEEDS} with --final")
     parser.add_argument("--maps-only", action="store_true", help="compute the trunk's maps and stop")
-    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     if options.data == PLANTED:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from features import Features, Source, load
+from features import Features, Source, load, study_options
 from finished import Runs
 from grouping import default_groups
 from heads import HEADS
@@ -36,11 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", choices=list(CROPS))
     parser.add_argument("--root", type=Path, required=True, help="the folder of the data set")
-    parser.add_argument("--weights", type=Path, help=f"the checkpoint of {Source.backbone}; without one it is random")
-    parser.add_argument("--cache", type=Path, default=Path("runs/study"), help="the folder for the trunk's maps")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the file of finished runs")
+    study_options(parser, RESULTS)
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     runs, features = Runs(options.results), None
