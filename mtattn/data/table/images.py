@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from mtattn.data.dataset import AttributeImages
 from mtattn.data.table.plan import Plan, propose
-from mtattn.data.table.reading import Table, read_table, refuse
+from mtattn.data.table.reading import Table, each_once, read_table, refuse
 from mtattn.data.table.values import MINUS, NO, PART_OF, PARTS, meaning, target_of
 from mtattn.groups import check_known
 
@@ -104,7 +105,7 @@ def targets(table: Table, plan: Plan, *, owner: str = "TableImages") -> Float[Te
     """
     columns, faults, rules = [], [], []
     for kind, name in zip(plan.groups.kinds, plan.groups.attributes, strict=True):
-        read = [target_of(kind, cell) for cell in table.cells[name]]
+        read = each_once(partial(target_of, kind), table.cells[name])
         wrong = [row for row, value in enumerate(read) if value is None]
         faults += [f"{table.cells[name][row]!r} for {name!r} in {table.where(row)}" for row in wrong]
         rules += [f"{name!r} is {meaning(kind)}"] * bool(wrong)
@@ -131,7 +132,7 @@ def _binary(plan: Plan) -> list[str]:
 
 
 def _says_no_twice(cells: list[str]) -> bool:
-    values = {cell.lower() for cell in cells}
+    values = {cell.lower() for cell in set(cells)}
     return bool(values & NO) and bool(values & MINUS)
 
 
@@ -182,7 +183,8 @@ def _relative(name: str, folder: Path) -> str | None:
     path = Path(name)
     if path.is_absolute():
         return str(path.relative_to(folder)) if path.is_relative_to(folder) else None
-    if PureWindowsPath(name).is_absolute() or ".." in PureWindowsPath(name).parts:
+    anywhere = PureWindowsPath(name)  # reads both kinds of slashes
+    if anywhere.is_absolute() or ".." in anywhere.parts:
         return None
     return name
 

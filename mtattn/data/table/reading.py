@@ -7,16 +7,17 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mtattn._extras import needed_by
 
 DELIMITERS = ",;\t|"
 UNKNOWN = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "#n/a", "nat"})
 _SHOWN = 5
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -124,16 +125,17 @@ def _of_text(file: Path) -> Table:
         (f"{len(cells)} in line {line}" for line, cells in body if len(cells) < width or any(cells[width:])),
         "mend these lines; a cell that holds the delimiter stands in quotes",
     )
-    words = Counter(
-        f"{cell!r} in {header[index]!r}"
-        for _, cells in body
-        for index, cell in enumerate(cells[:width])
+    columns = [list(column) for column in zip(*(cells[:width] for _, cells in body), strict=True)]
+    words = {
+        f"{cell!r} in {name!r}": column.count(cell)
+        for name, column in zip(header, columns, strict=False)
+        for cell in dict.fromkeys(column)
         if cell.lower() in ("none", "null")
-    )
+    }
     if words:  # in some tables a value, such as no glasses
         told = ", ".join(f"{what} ({count})" for what, count in words.items())
         notes = (*notes, f"cells read as unknown: {told}; if that is a value, write another word there")
-    columns = [[_known(cells[index]) for _, cells in body] for index in range(width)]
+    columns = [each_once(_known, column) for column in columns]
     if not header[0] and columns[0] == [str(index) for index in range(len(body))]:
         header, columns = header[1:], columns[1:]
         width, notes = width - 1, (*notes, f"column 1 of {file} counts the rows, as pandas writes it, and was left out")
@@ -181,6 +183,17 @@ def _checked_names(source: str, header: Sequence[str]) -> list[str]:
         "rename or delete columns",
     )
     return list(header)
+
+
+def each_once(read: Callable[[str], T], cells: Sequence[str]) -> list[T]:
+    """Read the cells of a column, each different text once: a column has many rows and few texts.
+
+    Example:
+        >>> each_once(str.upper, ["yes", "no", "yes"])
+        ['YES', 'NO', 'YES']
+    """
+    meanings = {cell: read(cell) for cell in set(cells)}
+    return [meanings[cell] for cell in cells]
 
 
 def _known(cell: str) -> str:

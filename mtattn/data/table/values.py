@@ -32,7 +32,8 @@ def propose_kind(name: str, cells: Sequence[str]) -> Attribute | str | None:
         >>> propose_kind("age", ["0-2", "3-9", "more than 70", "3-9", "0-2"] * 9)
         Ordinal(name='age', levels=('0-2', '3-9', 'more than 70'))
     """
-    counts = Counter(cell for cell in cells if cell)
+    counts = Counter(cells)
+    del counts[""]  # nobody knows
     lower = {value.lower() for value in counts}
     if not counts:
         return None
@@ -53,7 +54,7 @@ def _last_number(text: str) -> float:
 
 def says_parts(cells: Sequence[str]) -> bool:
     """Tell whether a column says train, valid or test in every row."""
-    return all(cell.lower() in PART_OF for cell in cells)
+    return all(cell.lower() in PART_OF for cell in set(cells))
 
 
 def target_of(kind: Attribute, cell: str) -> float | None:
