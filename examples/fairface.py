@@ -2,23 +2,33 @@
 
 python examples/fairface.py --root path/to/fairface
 python examples/fairface.py --root path/to/fairface --age years
+python examples/fairface.py --synthetic
 
 Age and gender here are what annotators saw in a picture, not facts about a person; do not decide anything about people
 with them. Race, which FairFace labels too, is left out: mtattn.data.FairFace reads it, to look at scores by it.
+What is drawn with --synthetic are faces with an age, a color of hair and a tone of skin.
 """
 
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import torch
 from accelerate.utils import set_seed
 
 from mtattn import FARAMTN, DWSLoss
-from mtattn.data import FAIRFACE_GROUPS, FAIRFACE_GROUPS_YEARS, FairFace, image_transform, skip_unreadable
+from mtattn.data import (
+    FAIRFACE_GROUPS,
+    FAIRFACE_GROUPS_YEARS,
+    FairFace,
+    SyntheticKinds,
+    image_transform,
+    skip_unreadable,
+)
 from mtattn.metrics import AttributeMetrics, Baselines
 from mtattn.models import set_grad_checkpointing
 from mtattn.recipes import check_output, finish_run, open_output, recipe_parser, run_recipe, size_options
-from mtattn.training import fit
+from mtattn.training import fit, processes
 
 
 def parse() -> Namespace:
@@ -44,12 +54,18 @@ def parse() -> Namespace:
 
 
 def main(options: Namespace) -> None:
-    if options.root is None:
-        raise ValueError("Drawn faces have no age that a FairFace model could learn; give --root.")
     output, missing = check_output(options), "skip" if options.skip_unreadable else "error"
-    set_seed(options.seed)
     groups = FAIRFACE_GROUPS if options.age == "bands" else FAIRFACE_GROUPS_YEARS
-    groups = groups.fitted(FairFace(options.root, "train", attributes=groups.attributes, missing=missing).targets)
+    data = partial(FairFace, options.root)
+    if options.synthetic is not None:
+        root = output.parent / f"synthetic-kinds-{options.synthetic}-seed-{options.seed}"
+        with processes().main_process_first():
+            SyntheticKinds.write(root, options.synthetic, seed=options.seed)
+        age = "age" if options.age == "bands" else "years"
+        groups, data = SyntheticKinds.groups.only([age, "hair_color", "skin_tone"]), partial(SyntheticKinds, root)
+    groups = groups.fitted(data("train", attributes=groups.attributes, missing=missing).targets)
+
+    set_seed(options.seed)
     model = FARAMTN.from_timm(
         options.backbone,
         groups,
@@ -65,8 +81,7 @@ def main(options: Namespace) -> None:
         model.config["image"]["crop"] = options.crop
 
     train, valid, test = (
-        FairFace(
-            options.root,
+        data(
             split,
             attributes=groups.attributes,
             transform=image_transform(**model.config["image"], augment=options.augment if split == "train" else "none"),
@@ -111,7 +126,7 @@ def main(options: Namespace) -> None:
         model,
         metrics,
         history,
-        title="FAR-AMTN on FairFace",
+        title="FAR-AMTN on FairFace" if options.synthetic is None else f"FAR-AMTN on {options.synthetic} drawn faces",
         train_data=train,
         valid_data=valid,
         test_data=test,

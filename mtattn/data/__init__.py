@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mtattn.data.own import read_csv_labels
     from mtattn.data.peta import PETA, PETA_GROUPS
     from mtattn.data.rows import AttributeRows, read_row
-    from mtattn.data.synthetic import PlantedRelations, SyntheticFaces
+    from mtattn.data.synthetic import PlantedRelations, SyntheticFaces, SyntheticKinds
     from mtattn.data.table import TableImages
     from mtattn.data.transforms import image_transform
 
@@ -51,6 +51,7 @@ __all__ = [
     "LFWPairs",
     "PlantedRelations",
     "SyntheticFaces",
+    "SyntheticKinds",
     "TableImages",
     "UnreadableImage",
     "find_images",
@@ -76,6 +77,7 @@ _MODULE_OF = {
     "LFWPairs": "lfw_pairs",
     "PlantedRelations": "synthetic",
     "SyntheticFaces": "synthetic",
+    "SyntheticKinds": "synthetic",
     "TableImages": "table",
     "UnreadableImage": "images",
     "find_images": "images",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MIDDLE = 140  # of avataaars' canvas, 280 units wide; every part has a left and a right half, or crosses it
+OLDEST = 80  # years; the wrinkles of a face are as deep as it is old
 HEAD = (46, 14, 188, 230.7)  # left, top, width, height: head and neck, in the proportions of CelebA's pictures
 
 
@@ -94,6 +95,7 @@ def _layers(face: Face) -> Iterator[str]:
     yield from (OVERLAY[name] for name in ("double chin", "necklace", "blush", "bags") if name in face.overlays)
     if "stubble" in face.beard:
         yield f'<g opacity=".28">{style["facialHair", "beardLight"].replace("{hair}", "#221a1a")}</g>'
+    yield "" if face.years is None else f'<g opacity="{0.9 * face.years / OLDEST:.3f}">{WRINKLES}</g>'
     yield BEARD["jaw"] if "jaw" in face.beard else ""
     yield OVERLAY["eye shadow"] if "eye shadow" in face.overlays else ""
     yield _mouth(face)
@@ -164,6 +166,12 @@ BEARD = {
     "sideburns": _mirrored('<path d="M84 84v46q6 6 12 2 2-26-2-48z" fill="{hair}"/>'),
     "goatee": '<path d="M122 171q18-8 36 0 0 18-18 24-18-6-18-24" fill="{hair}"/>',
 }
+WRINKLES = (
+    '<g stroke="#4a2a1a" stroke-width="3.5" stroke-linecap="round">'
+    '<path d="M112 62q28-7 56 0M108 72q32-8 64 0"/>'
+    + _mirrored('<path d="M122 140q-12 8-13 24M86 100l11 5M85 108h12M86 117l11-4M106 132q10 5 18 0"/>')
+    + "</g>"
+)
 OVERLAY = {
     "bags": _mirrored('<path d="M99 121q14 9 28 0-3 13-14 13t-14-13" fill="#301040" fill-opacity=".32"/>'),
     "double chin": (

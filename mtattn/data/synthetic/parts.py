@@ -56,6 +56,7 @@ HAIR_SHADES: dict[str, tuple[Shades, ...]] = {
     "Gray_Hair": (((0.0, 1.0), (0.0, 0.05), (0.55, 0.8)),),
     "": (((0.0, 0.03), (0.7, 0.85), (0.6, 0.85)), ((0.3, 0.95), (0.4, 0.7), (0.5, 0.9))),  # red, or dyed
 }
+_DARKENING = 0.48  # of the deepest skin
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class Face:
     clothes: str
     blurry: bool
     colors: dict[str, str]
+    years: float | None = None  # draws wrinkles; None draws none, which says nothing about the age
 
 
 READ: dict[str, Callable[[Face], bool]] = {
@@ -89,15 +91,15 @@ READ: dict[str, Callable[[Face], bool]] = {
     "Bangs": lambda face: face.fringe or face.top in STRAIGHT_BANGS,
     "Big_Lips": lambda face: face.full_lips,
     "Big_Nose": lambda face: face.nose[0],
-    "Black_Hair": lambda face: _shows_hair(face) and face.hair == "Black_Hair",
-    "Blond_Hair": lambda face: _shows_hair(face) and face.hair == "Blond_Hair",
+    "Black_Hair": lambda face: shows_hair(face) and face.hair == "Black_Hair",
+    "Blond_Hair": lambda face: shows_hair(face) and face.hair == "Blond_Hair",
     "Blurry": lambda face: face.blurry,
-    "Brown_Hair": lambda face: _shows_hair(face) and face.hair == "Brown_Hair",
+    "Brown_Hair": lambda face: shows_hair(face) and face.hair == "Brown_Hair",
     "Bushy_Eyebrows": lambda face: face.bushy,
     "Double_Chin": lambda face: "double chin" in face.overlays and face.beard.isdisjoint((*FULL_BEARDS, "jaw")),
     "Eyeglasses": lambda face: bool(face.glasses),
     "Goatee": lambda face: "goatee" in face.beard,
-    "Gray_Hair": lambda face: _shows_hair(face) and face.hair == "Gray_Hair",
+    "Gray_Hair": lambda face: shows_hair(face) and face.hair == "Gray_Hair",
     "Heavy_Makeup": lambda face: "eye shadow" in face.overlays and face.lipstick and face.glasses not in DARK_GLASSES,
     "Mouth_Slightly_Open": lambda face: face.mouth in MOUTHS[True, True] + MOUTHS[False, True],
     "Mustache": lambda face: not face.beard.isdisjoint(FULL_BEARDS + MUSTACHES),
@@ -171,8 +173,15 @@ def hex_color(shades: Shades, rng: np.random.Generator) -> str:
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
-def _shows_hair(face: Face) -> bool:
+def shows_hair(face: Face) -> bool:
+    """Tell whether any hair of the head is to be seen."""
     return face.top not in ("none", *HATS, *FLAP_HATS)
+
+
+def skin_depth(face: Face) -> float:
+    """Read off how dark the skin is drawn, from 0, which is pale, to 1."""
+    brightest = max(bytes.fromhex(face.colors["skin"][1:])) / 255
+    return float(min(np.sqrt((1 - brightest) / _DARKENING), 1.0))
 
 
 def _tops(has: set[str]) -> tuple[str, ...]:
@@ -210,7 +219,7 @@ def _colors(hair: str, *, pale: bool, rng: np.random.Generator) -> dict[str, str
     shades = HAIR_SHADES[hair]
     anything: Shades = ((0.0, 1.0), (0.05, 0.8), (0.25, 0.95))
     depth = 0.0 if pale else float(rng.uniform(0.3, 1))  # nothing lies between pale and not pale
-    saturation, value = 0.07 + 0.5 * depth, 1 - 0.48 * depth**2
+    saturation, value = 0.07 + 0.5 * depth, 1 - _DARKENING * depth**2
     skin: Shades = ((0.055, 0.08), (saturation, saturation), (value, value))
     return {
         "hair": hex_color(shades[int(rng.integers(len(shades)))], rng),
