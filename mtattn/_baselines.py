@@ -119,6 +119,33 @@ def baselines_from(owner: str, groups: AttributeGroups, given: Any) -> Baselines
     return Baselines.from_rates(groups, rates.tolist())
 
 
+def without_labels(attributes: Sequence[str], targets: Float[Tensor, "image attribute"]) -> list[str]:
+    """List the attributes that no image has a label of: if these train a model, it cannot learn them.
+
+    Example:
+        >>> without_labels(["Smiling", "Hat"], torch.tensor([[1.0, torch.nan], [torch.nan, torch.nan]]))
+        ['Hat']
+    """
+    is_known = (~targets.isnan()).any(0).tolist()
+    return [name for name, known in zip(attributes, is_known, strict=True) if not known]
+
+
+def unlearnt_in_words(names: Sequence[str]) -> str:
+    """Say which attributes a model could not learn, and why; nothing if it could learn all.
+
+    Example:
+        >>> unlearnt_in_words(["Hat"])
+        'Unlearnt, because no training image has a label of it: Hat. What the model says of it means nothing.'
+    """
+    if not names:
+        return ""
+    it = "it" if len(names) == 1 else "them"
+    return (
+        f"Unlearnt, because no training image has a label of {it}: {', '.join(names)}. "
+        f"What the model says of {it} means nothing."
+    )
+
+
 def checked_within(owner: str, groups: AttributeGroups, within: Mapping[str, float | int] | None) -> dict[str, float]:
     """Return which error of each number is small.
 

@@ -72,3 +72,22 @@ def test_the_measured_loss_does_not_depend_on_the_size_of_batches(tmp_path):
 def test_a_score_that_these_attributes_do_not_have_is_refused_before_the_training(tmp_path):
     with pytest.raises(ValueError, match="no score to select by 'mean_f1'; there are mean_skill"):
         run(tmp_path, MIXED.only(["age"]), epochs=1, batch_size=8, select_by="mean_f1")
+
+
+@pytest.mark.parametrize("name", MIXED.attributes)
+def test_an_attribute_that_is_labelled_nowhere_trains_and_is_told_to_be_unlearnt(name, tmp_path, capsys):
+    data = drawn()
+    data.tensors[1][:, MIXED.attributes.index(name)] = torch.nan
+    groups = MIXED.fitted(data.tensors[1])
+    model, metrics, data, history = run(tmp_path, groups, data, epochs=3, batch_size=16)
+    said = capsys.readouterr().out
+    assert said.startswith(f"fit: Unlearnt, because no training image has a label of it: {name}. What")
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+    scores = evaluate(model, data, metrics)["attributes"]
+    assert {other for other, row in scores.items() if row["skill"] > 0} == set(MIXED.attributes) - {name}
+
+
+def test_nothing_is_said_where_each_attribute_has_a_label(tmp_path, capsys):
+    run(tmp_path, epochs=1, batch_size=16)
+    assert "nlearnt" not in capsys.readouterr().out

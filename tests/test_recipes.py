@@ -47,6 +47,26 @@ def finished(parts, tmp_path, monkeypatch):
     return model.eval(), json.loads((tmp_path / "metrics.json").read_text()), shown
 
 
+def test_an_attribute_without_a_training_label_is_told_to_be_unlearnt_wherever_the_run_is_read(
+    parts, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(results, "measure_ablations", lambda *_: None)
+    parts["train"]._targets[:, GROUPS.attributes.index("Bald")] = torch.nan
+    model = FARAMTN(nn.Conv2d(3, 16, 4, stride=4), 16, GROUPS)
+    (tmp_path / "settings.json").write_text("{}")
+    data = {f"{name}_data": part for name, part in parts.items()}
+    told = finish_run(tmp_path, model, AttributeMetrics(GROUPS, train_rates(parts["train"])), [], title="Drawn", **data)
+    words = "Unlearnt, because no training image has a label of it: Bald. What the model says of it means nothing."
+    assert told["unlearnt"] == json.loads((tmp_path / "metrics.json").read_text())["unlearnt"] == ["Bald"]
+    assert words in capsys.readouterr().out.splitlines()
+    assert f"<p>{words}</p>" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert words in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_run_in_which_each_attribute_has_labels_has_no_word_on_unlearnt_ones(finished):
+    assert "unlearnt" not in finished[1]
+
+
 def whole(data):
     images, targets = zip(*(data[index] for index in range(len(data))), strict=True)
     return torch.stack(images), torch.stack(targets)

@@ -13,6 +13,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from mtattn._baselines import unlearnt_in_words
 from mtattn.groups import AttributeGroups, Categorical, Number, Ordinal
 from mtattn.groups.kinds import Attribute
 
@@ -207,6 +208,7 @@ def _measured(run: Mapping[str, Any], groups: AttributeGroups) -> str:
         "The intervals are percentile bootstraps over the test images: they tell how far other images would move "
         "a number, not how far another seed would. The baseline answers every image with the class that is more "
         "frequent in training.",
+        *filter(None, [_plain(unlearnt_in_words(run.get("unlearnt", ())))]),
     ]
     if groups.columns is groups:
         rows = [[name, *(_percent(scores[score]) for score in _OF_GROUPS)] for name, scores in test["groups"].items()]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mtattn._baselines import unlearnt_in_words
 from mtattn.data.dataset import AttributeImages
 from mtattn.decisions import Decisions
 from mtattn.metrics import AttributeMetrics
@@ -60,6 +61,8 @@ def told(results: Mapping[str, Any]) -> Iterator[str]:
     yield f"test: {in_words(test)}"
     ends = [(name, test["intervals"][score]) for score, name in TOLD.items() if score in test["intervals"]]
     yield "95 % of resamples: " + ", ".join(f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in ends)
+    if "unlearnt" in results:
+        yield unlearnt_in_words(results["unlearnt"])
     if "decisions" in results:
         after = results["decisions"]["test"]
         changed = [f"{name} {test[score]:.4f} to {after[score]:.4f}" for score, name in TOLD.items() if score in test]

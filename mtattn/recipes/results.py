@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Subset
 
+from mtattn._baselines import without_labels
 from mtattn._version import installed_version
 from mtattn.ablation import measure_ablations
 from mtattn.data.dataset import AttributeImages
@@ -69,6 +70,8 @@ def finish_run(
     if history:
         settings["best_epoch"] = history[-1]["best_epoch"]  # whose weights these are
     results = {"test": found.pop("test"), "valid": valid, "settings": settings, "versions": versions(), **found}
+    if unlearnt := without_labels(train_data.attributes, train_data.targets):
+        results["unlearnt"] = unlearnt
     if chosen is not None:
         model.config["decisions"] = chosen.to_plain()
     if processes().is_main_process:

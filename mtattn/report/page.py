@@ -7,6 +7,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any, SupportsFloat
 
+from mtattn._baselines import unlearnt_in_words
 from mtattn._files import write_whole
 from mtattn.ablation import Ablations
 from mtattn.groups import AttributeGroups, Number
@@ -111,7 +112,8 @@ def write_report(
         file: Where to write.
         title: What the run was.
         metrics: ``{"test": ..., "valid": ..., "settings": ..., "versions": ...}`` as in ``metrics.json``; every part
-            but ``"test"`` may be absent, and undefined scores may be NaN or None.
+            but ``"test"`` may be absent, and undefined scores may be NaN or None. ``"unlearnt"`` lists the attributes
+            without a training label.
         history: One mapping an epoch: ``"epoch"`` from 1, ``"learning_rate"``, ``"train_loss"``, ``"loss_left"`` and
             ``"weights"`` by group, ``"valid"`` with ``"loss"`` and mean scores, ``"images_per_second"``, ``"seconds"``.
         groups: The attributes in the order of every attribute axis.
@@ -145,9 +147,10 @@ def write_report(
         _run(metrics),
     ]
     template = Template(files("mtattn.report").joinpath("template.html").read_text(encoding="utf-8"))
+    said = [*headline(test), unlearnt_in_words(metrics.get("unlearnt", ())), caution]
     text = template.substitute(
         title=escape(title),
-        headline="".join(f"<p>{escape(sentence)}</p>" for sentence in [*headline(test), caution] if sentence),
+        headline="".join(f"<p>{escape(sentence)}</p>" for sentence in said if sentence),
         how_to_read=_note(_READ_ALL),
         cards="".join(_card(name, percent(test[key])) for key, name in _CARDS.items() if key in test),
         sections="".join(sections),

@@ -7,9 +7,10 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from mtattn._baselines import unlearnt_in_words, without_labels
 from mtattn._extras import needed_by
 from mtattn._modes import modes_kept
-from mtattn.groups import check_known
+from mtattn.groups import AttributeGroups, check_known
 from mtattn.losses import DWSLoss
 from mtattn.metrics import AttributeMetrics
 from mtattn.models.runs import checkpoint_of
@@ -21,11 +22,11 @@ from mtattn.training.columns import check_columns
 from mtattn.training.distributed import given_back, new_accelerator, with_synchronized_batch_norm
 from mtattn.training.epochs import Record, Run
 from mtattn.training.evaluation import Images, in_words
-from mtattn.training.items import check_data
+from mtattn.training.items import check_data, known_targets
 from mtattn.training.lock import locked
 
 with needed_by("mtattn.training", extra="recipes"):
-    from accelerate import DataLoaderConfiguration
+    from accelerate import Accelerator, DataLoaderConfiguration
     from accelerate.utils import set_seed
     from safetensors.torch import load_model
 
@@ -66,7 +67,8 @@ def fit(
         optimizer: A new one of the model's parameters, with the peak learning rates.
         metrics: What is measured on ``valid_data`` after each epoch.
         train_data: Images and targets, shuffled again each epoch; a last step that is not full is left out. A
-            :class:`~mtattn.data.JointDataset` with shares gives each of its data sets its share of every batch.
+            :class:`~mtattn.data.JointDataset` with shares gives each of its data sets its share of every batch. Of an
+            attribute that is labelled nowhere nothing is learnt; fit says so.
         valid_data: Images and targets.
         output: The folder where ``checkpoints/`` are kept; all machines must see the same one.
         epochs: How often to go through ``train_data``.
@@ -125,6 +127,7 @@ def fit(
     )
     check_length(train_data, options, accelerator.num_processes)
     check_data(loss.groups, train_data, valid_data)
+    _say_what_is_unlearnt(accelerator, loss.groups, train_data)
     if sync_batch_norm and accelerator.num_processes > 1:
         model = with_synchronized_batch_norm(model, accelerator.device)
     counts: dict[str, Any] = {"train_images": num_images(train_data), "valid_images": num_images(valid_data)}
@@ -157,6 +160,12 @@ def fit(
     load_model(model, checkpoint_of(checkpoints, len(history)) / BEST_FILE)
     accelerator.print(_kept(history, select_by))
     return history
+
+
+def _say_what_is_unlearnt(accelerator: Accelerator, groups: AttributeGroups, data: Images) -> None:
+    targets = known_targets(data)
+    if targets is not None and (names := without_labels(groups.attributes, targets)):
+        accelerator.print(f"fit: {unlearnt_in_words(names)}")
 
 
 def _best_epoch(history: list[Record], select_by: str) -> int:
