@@ -120,6 +120,7 @@ MIXED = AttributeGroups(
 # What somebody writes who has the file and nothing of ours: it reads the metadata and obeys them.
 STRANGER = """
 import json, sys
+sys.modules.update(dict.fromkeys(["torch", "torchvision", "timm", "mtattn"]))  # now they cannot be imported
 import numpy as np, onnxruntime
 from PIL import Image
 
@@ -142,7 +143,6 @@ for attribute in told["attributes"]:
     else:
         answer = attribute["mean"] + attribute["std"] * values[0]
     answers[attribute["name"]] = answer
-assert not any(name in sys.modules for name in ("torch", "mtattn", "torchvision"))
 print(json.dumps(answers))
 """
 
