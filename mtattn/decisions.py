@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from mtattn._rules import check_decisions
 from mtattn.groups import AttributeGroups, check_known
 
 GOALS = ("f1", "balanced_accuracy")
@@ -76,8 +77,16 @@ class Decisions:
 
 
 def decisions_of(config: Mapping[str, Any]) -> Decisions | None:
-    """Read the decisions that a model's config keeps, or None."""
-    return Decisions(**config["decisions"]) if config.get("decisions") else None
+    """Read the decisions that a model's config keeps, or None.
+
+    Raises:
+        ValueError: They are no decisions.
+    """
+    kept = config.get("decisions")
+    if kept is None:
+        return None
+    check_decisions("decisions_of", kept)
+    return Decisions(**kept)
 
 
 def check_goal(owner: str, goal: str) -> tuple[str, float]:

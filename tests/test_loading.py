@@ -163,6 +163,26 @@ class TestHostileValues:
             pytest.param({"image": {"mean": ["a"]}}, r"image\.mean is a list of numbers, got \['a'\]", id="mean"),
             pytest.param({"image": {"crop": [0.5, 2]}}, r"image\.crop is a number in \(0, 1\], or one for", id="crop"),
             pytest.param({"map_centres": 3}, "map_centres is an object, got 3", id="centres"),
+            pytest.param({"image": {"std": [0.5, 0.0]}}, r"image\.std is a list of numbers above 0", id="no spread"),
+            pytest.param({"image": {"mean": [0.5], "std": [1, 1]}}, r"image\.std has a number for each of 1", id="two"),
+            pytest.param({"image": {"size": [2**13] * 2}}, r"image\.size is .* at most 16,777,216", id="endless"),
+            pytest.param({"image": {"colour": 1}}, "image has size, mean, std, crop, got 'colour'", id="more"),
+            pytest.param({"dropout": 10**400}, r"dropout is a number in \[0, 1\), got 1000", id="of 400 digits"),
+            pytest.param({"decisions": [1]}, r"decisions is an object, got \[1\]", id="no decisions"),
+            pytest.param({"decisions": {"goal": "f1", "by": 1}}, "decisions have goal, .*, got 'by'", id="unknown"),
+            pytest.param({"decisions": {}}, r"decisions\.goal is a text, got nothing", id="no goal"),
+            pytest.param(
+                {"decisions": {"goal": "f1", "thresholds": {"Goatee": 1}}}, r"decisions\.thresholds is an", id="sure"
+            ),
+            pytest.param(
+                {"decisions": {"goal": "f1", "temperatures": {"nose": 0}}}, r"decisions\.temperatures is an", id="cold"
+            ),
+            pytest.param(
+                {"decisions": {"goal": "f1", "thresholds": {"Goatee": 0.2}, "absent": {"Goatee": 0.3}}},
+                r"decisions\.absent is at most the threshold, got 0.3 for 'Goatee', whose threshold is 0.2",
+                id="crossed",
+            ),
+            pytest.param({"groups": {"eyes": ["\ud800"]}}, "AttributeGroups: an attribute is text", id="half a letter"),
             pytest.param({"groups": {"eyes": 3}}, "AttributeGroups: ", id="no list"),
             pytest.param({"groups": {"eyes": "abc"}}, "AttributeGroups: .*string", id="a string"),
             pytest.param({"groups": {"eyes": []}}, "AttributeGroups: .*got none for 'eyes'", id="empty"),
@@ -256,7 +276,7 @@ def put(config, path, value):
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**17), 2**17) | st.floats() | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers(-(2**17), 2**17) | st.just(10**400) | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=8,
 )

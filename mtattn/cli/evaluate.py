@@ -1,6 +1,5 @@
 """mtattn evaluate."""
 
-import csv
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,10 @@ from mtattn import FARAMTN
 from mtattn._arguments import HelpFormatter, at_least
 from mtattn.cli.table import open_images, planned, slice_option, slices_of, table_options
 from mtattn.data import TableImages, image_transform
+from mtattn.data.table import read_table
 from mtattn.data.table.values import PARTS
 from mtattn.decisions import decisions_of
+from mtattn.groups import check_known
 from mtattn.metrics import AttributeMetrics, Baselines
 from mtattn.models import find_model
 from mtattn.recipes.measuring import measure_test, told
@@ -97,7 +98,8 @@ def _parts(options: Namespace, data: TableImages) -> np.ndarray | None:
     file = Path(options.model) / "split.csv"
     if data.parts is not None or not file.is_file():
         return data.parts
-    with file.open(newline="", encoding="utf-8") as opened:
-        part_of = {row["image"]: row["split"] for row in csv.DictReader(opened)}
+    table = read_table(file)
+    check_known("mtattn evaluate", f"column in {file}", ("image", "split"), table.columns)
+    part_of = dict(zip(table.cells["image"], table.cells["split"], strict=True))
     found = np.array([part_of.get(name, "") for name in data.files])
     return found if found.any() else None

@@ -7,25 +7,41 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from mtattn.data.table.reading import Table, read_table
+from mtattn.data.table.reading import Table, read_table, refuse
+from mtattn.data.table.values import meaning, target_of
 from mtattn.groups import Attribute, check_known
 from mtattn.groups.kinds import name_of
 
 _YES_AND_NO = {"1": 1, "0": 0, "": None}
 
 
-def read_published(owner: str, file: Path, columns: Sequence[str], source: str) -> Table:
-    """Read the csv of a data set and check its columns.
+def read_published(owner: str, file: Path, columns: Sequence[str], source: str, *, kinds: Sequence[Attribute]) -> Table:
+    """Read the csv of a data set and check its columns, and the cells of those that are attributes.
 
     Raises:
         FileNotFoundError: There is no such file; the message says where to get it.
-        ValueError: It is no table, or a column is missing.
+        ValueError: It is no table, a column is missing, or a cell says something else.
     """
     if not file.is_file():
         raise FileNotFoundError(f"{owner}: needs {file.name}, found none in {file.parent}. {source}")
     table = read_table(file)
     check_known(f"{owner}: {file}", "column", columns, table.columns)
+    for kind in kinds:
+        name = name_of(kind)
+        cells = table.cells.get(name, ())
+        wrong = {cell for cell in set(cells) if not _is_label(kind, cell)}
+        refuse(
+            table.source,
+            f"{name!r} is {'1, 0 or empty' if isinstance(kind, str) else meaning(kind) + ', or empty'}",
+            (f"{cell!r} in {table.where(row)}" for row, cell in enumerate(cells) if cell in wrong),
+            "get the file again",
+            owner=owner,
+        )
     return table
+
+
+def _is_label(kind: Attribute, cell: str) -> bool:
+    return cell in _YES_AND_NO if isinstance(kind, str) else target_of(kind, cell) is not None
 
 
 def labels_of(

@@ -107,14 +107,17 @@ class FairFace(AttributeImages):
 
 
 def _read(folder: Path) -> dict[str, list[Any]]:
-    labels = ("age", "gender", "race")
+    labels, kinds = ("age", "gender", "race"), (_AGE, _GENDER, _RACE)
     whole = folder / "fairface.csv"
     if whole.is_file():
-        table = read_published("FairFace", whole, ("image", "split", *labels), _SOURCE)
+        table = read_published("FairFace", whole, ("image", "split", *labels), _SOURCE, kinds=kinds)
         cells: dict[str, list[Any]] = {name: list(table.cells[name]) for name in ("image", "split", *labels)}
     else:
         parts = {part: folder / f"fairface_label_{part}.csv" for part in ("train", "val")}
-        tables = {part: read_published("FairFace", file, ("file", *labels), _SOURCE) for part, file in parts.items()}
+        tables = {
+            part: read_published("FairFace", file, ("file", *labels), _SOURCE, kinds=kinds)
+            for part, file in parts.items()
+        }
         cells = {name: [cell for table in tables.values() for cell in table.cells[name]] for name in labels}
         cells["image"] = [cell for table in tables.values() for cell in table.cells["file"]]
         cells["split"] = [part for part, table in tables.items() for _ in range(len(table))]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import Dataset
 
+from mtattn._files import read_text
 from mtattn.data.files import existing_root, first_file, image_folder
 from mtattn.data.images import read_image
 from mtattn.groups import check_known
@@ -87,7 +88,7 @@ class LFWPairs(Dataset[Any]):
 
 
 def _read_pairs(path: Path) -> list[_Pair]:
-    lines = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    lines = [line.split() for line in read_text("LFWPairs", path).splitlines() if line.strip()]
     header = lines[0] if lines else []
     if len(header) != 2 or not all(word.isdecimal() and int(word) > 0 for word in header):
         raise ValueError(f"LFWPairs: {path} begins with the numbers of folds and of pairs of a kind, got {header}.")

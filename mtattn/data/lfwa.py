@@ -17,6 +17,7 @@ with needed_by("mtattn.data.LFWA", extra="recipes"):
     import h5py
 
 _LABELS, _INDICES = "lfw_att_40.mat", "indices_train_test.mat"
+_MOST_NUMBERS, _LONGEST_NAME = 2**24, 2**10  # of an array, LFWA's labels are half a million; of a name
 _SOURCE = (
     "Get LFWA, labels and images, from MMLAB's page https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html "
     f"(the images are those of LFW, Labeled Faces in the Wild), and give the folder that holds {_LABELS}, "
@@ -99,7 +100,7 @@ def _read_labels(path: Path) -> tuple[Shaped[np.ndarray, " image"], Int8[np.ndar
     with _opened(path, ("AttrName", "label", "name")) as file:
         columns = [text.strip().replace(" ", "_") for text in _strings(file, "AttrName", path)]
         names = np.array([text.replace("\\", "/") for text in _strings(file, "name", path)])
-        labels = file["label"][()].T
+        labels = _numbers(file, "label", path).T
     _check_unique(path, "attribute", columns)
     _check_unique(path, "image", names.tolist())
     without_person = [name for name in names.tolist() if "/" not in name]
@@ -125,7 +126,7 @@ def _read_labels(path: Path) -> tuple[Shaped[np.ndarray, " image"], Int8[np.ndar
 def _read_indices(path: Path, num_images: int) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
     keys = ("indices_img_train", "indices_img_test")
     with _opened(path, keys) as file:
-        train, test = (file[key][()].ravel() for key in keys)
+        train, test = (_numbers(file, key, path).ravel().astype(float) for key in keys)
     both = np.concatenate([train, test])
     wrong = both[(both != np.floor(both)) | (both < 1) | (both > num_images)]
     if wrong.size:
@@ -149,17 +150,44 @@ def _opened(path: Path, keys: Sequence[str]) -> Generator[Any, None, None]:
             f"LFWA: {path} must be a MATLAB v7.3 (HDF5) file, got something else; get it again, "
             f"or save it in MATLAB with '-v7.3'."
         )
-    with h5py.File(path) as file:
-        absent = [key for key in keys if key not in file]
-        if absent:
-            raise ValueError(f"LFWA: {path} must hold {', '.join(keys)}, got {', '.join(file)}; get the file again.")
-        yield file
+    try:
+        with h5py.File(path, "r") as file:
+            absent = [key for key in keys if key not in file]
+            if absent:
+                raise ValueError(
+                    f"LFWA: {path} must hold {', '.join(keys)}, got {', '.join(file)}; get the file again."
+                )
+            yield file
+    except Exception as error:  # on a damaged file h5py raises nearly anything
+        if str(error).startswith("LFWA: "):
+            raise
+        raise ValueError(f"LFWA: {path} is damaged or cut short ({error}); get the file again.") from error
+
+
+def _numbers(file: Any, key: str, path: Path) -> Shaped[np.ndarray, "*shape"]:
+    """Read an array, after a look at how large it says that it is."""
+    found = _array(file, key, path)
+    if found.dtype.kind not in "biuf":
+        raise ValueError(f"LFWA: {key} must be numbers, got {found.dtype} in {path}; get the file again.")
+    numbers: Shaped[np.ndarray, "*shape"] = found[()]
+    return numbers
 
 
 def _strings(file: Any, key: str, path: Path) -> list[str]:
-    if h5py.check_ref_dtype(file[key].dtype) is None:
-        raise ValueError(f"LFWA: {key} must be a cell array of strings, got {file[key].dtype} in {path}.")
-    return [file[reference][()].tobytes().decode("utf-16-le") for reference in file[key][()].ravel()]
+    cells = _array(file, key, path)
+    if h5py.check_ref_dtype(cells.dtype) is None:
+        raise ValueError(f"LFWA: {key} must be a cell array of strings, got {cells.dtype} in {path}.")
+    return [_numbers(file, reference, path).tobytes().decode("utf-16-le") for reference in cells[()].ravel()]
+
+
+def _array(file: Any, key: Any, path: Path) -> Any:
+    found = file[key]
+    if not isinstance(found, h5py.Dataset) or found.size is None or found.external or found.is_virtual:
+        raise ValueError(f"LFWA: {key} must be an array in this file, got something else in {path}.")
+    most = _MOST_NUMBERS if isinstance(key, str) else _LONGEST_NAME
+    if found.size > most:
+        raise ValueError(f"LFWA: {key} has at most {most:,} numbers, got {found.size:,} in {path}; get the file again.")
+    return found
 
 
 def _check_unique(path: Path, kind: str, names: Sequence[str]) -> None:

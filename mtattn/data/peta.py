@@ -91,8 +91,8 @@ class PETA(AttributeImages):
     Args:
         root: The folder with ``peta.csv``, which has a row an image and the columns ``image``, ``split`` (an official
             split), ``split_by_person`` and the attributes, and with the images. Without it the official ``PETA.mat``
-            is read, which needs scipy (extra ``tables``): image 1 is ``images/00001`` of any suffix, the split is the
-            first official one, and nobody knows the viewpoint.
+            is read: image 1 is ``images/00001`` of any suffix, the split is the first official one, and nobody knows
+            the viewpoint.
         split: "train", "valid", "test" or "all".
         attributes: The attributes to give, in the order wanted; those of ``PETA_GROUPS`` if None.
         by_person: Whether the parts are those of ``split_by_person``.
@@ -160,8 +160,10 @@ class PETA(AttributeImages):
 def _read(folder: Path, column: str, columns: Sequence[str]) -> tuple[Path, Mapping[str, Sequence[Any]]]:
     file, official = folder / "peta.csv", folder / "PETA.mat"
     if file.is_file() or not official.is_file():
-        return file, read_published("PETA", file, columns, _SOURCE).cells
+        return file, read_published("PETA", file, columns, _SOURCE, kinds=PETA_GROUPS.kinds).cells
     if column != "split":
         raise ValueError(f"PETA: {official} has no split by person; write one into the column {column!r} of peta.csv.")
     colors = {kind.name: kind.classes for kind in PETA_GROUPS.kinds if isinstance(kind, Categorical)}
-    return official, read_peta_mat(official, colors)
+    cells = read_peta_mat(official, colors)
+    check_known(f"PETA: {official}", "label", columns, cells)
+    return official, cells

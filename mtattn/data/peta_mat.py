@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from mtattn._extras import needed_by
+from mtattn.data.mat import read_mat
 
 _BEFORE = 4  # columns of numbers before the labels
 _BANDS = {
@@ -51,13 +51,12 @@ def read_peta_mat(path: Path, colors: Mapping[str, Sequence[str]]) -> dict[str, 
 
 
 def _contents(path: Path) -> tuple[list[str], Bool[np.ndarray, "image label"], dict[str, Int[np.ndarray, " number"]]]:
-    with needed_by("PETA.mat", extra="tables"):
-        from scipy.io import loadmat  # noqa: PLC0415  (peta.csv needs no scipy)
     try:
-        peta = loadmat(path)["peta"][0, 0]
-        names = [str(cell[0]) for cell in peta["attribute"][:, 0]]
+        peta = read_mat(path, "peta")[0, 0]
+        names = [str(name) for name in peta["attribute"][:, 0]]
         values, split = peta["data"][:, _BEFORE:], peta["partion_attribute"][0, 0][0, 0]
-        parts = {part: split[part].ravel().astype(int) for part in ("train", "val", "test")}
+        parts = {part: split[part].ravel() for part in ("train", "val", "test")}
+        numbers = np.concatenate(list(parts.values())).astype(float)
     except Exception as error:
         raise ValueError(
             f"PETA: {path} must be PETA's official label file, got something else ({error}); get it again."
@@ -66,17 +65,18 @@ def _contents(path: Path) -> tuple[list[str], Bool[np.ndarray, "image label"], d
     if values.shape[1] != len(names) or wrong.size:
         got = f"{wrong[0]}" if wrong.size else f"{values.shape[1]} columns for {len(names)} names"
         raise ValueError(f"PETA: {path} has a column of 0 and 1 for each label, got {got}; get it again.")
-    numbers = np.concatenate(list(parts.values()))
-    outside = numbers[(numbers < 1) | (numbers > len(values))]
+    outside = numbers[~((numbers >= 1) & (numbers <= len(values)) & (numbers == np.floor(numbers)))]
     if outside.size or len(np.unique(numbers)) < len(numbers):
-        got = f"{outside[0]}" if outside.size else "one in two parts"
+        got = f"{outside[0]:g}" if outside.size else "one in two parts"
         raise ValueError(f"PETA: the parts in {path} number images from 1 to {len(values)}, each once, got {got}.")
-    return names, values == 1, parts
+    return names, values == 1, {part: places.astype(int) for part, places in parts.items()}
 
 
 def _one_of(names: list[str], labels: Bool[np.ndarray, "image label"], values: dict[str, str]) -> list[str]:
     """Give the value of which alone an image has the label."""
     there: dict[str, Any] = {value: labels[:, names.index(name)] for name, value in values.items() if name in names}
+    if not there:
+        return [""] * len(labels)
     of_image = np.stack(list(there.values()), 1)
     chosen = np.array(list(there))[of_image.argmax(1)]
     return list(np.where(of_image.sum(1) == 1, chosen, ""))

@@ -114,6 +114,8 @@ def _table(
     if path.suffix == ".csv" and (hole := re.search(rb",[ \t]*(?=,|\r?\n|$)", rows)):
         line = first_line + rows.count(b"\n", 0, hole.start())
         raise ValueError(f"{owner}: a row has no empty cell, got one in line {line} of {path}; write 0 for unlabelled.")
+    if not rows.strip():
+        raise ValueError(f"{owner}: {path} holds a row for each image, got none; get the file again.")
     chars = np.frombuffer(rows + b"\n", np.uint8)
     is_gap = np.isin(np.arange(256), list(_SEPARATORS[path.suffix]))[chars]
     edges = np.flatnonzero(np.diff(is_gap, prepend=True))

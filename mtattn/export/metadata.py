@@ -7,6 +7,7 @@ from typing import Any
 
 from mtattn._extras import needed_by
 from mtattn._files import write_whole
+from mtattn._metadata import read_metadata
 from mtattn._version import installed_version
 from mtattn.groups import Attribute, AttributeGroups, Categorical, Number, Ordinal
 
@@ -100,8 +101,7 @@ def read_onnx_metadata(file: "str | os.PathLike[str]") -> dict[str, Any]:
         raise ValueError(f"read_onnx_metadata: {file} is damaged or no ONNX file.") from error
     for entry in properties:
         if entry.key == METADATA_KEY:
-            metadata: dict[str, Any] = json.loads(entry.value)
-            return metadata
+            return read_metadata(entry.value, file)
     raise ValueError(f"read_onnx_metadata: {file} was not written by mtattn; write it with export_onnx.")
 
 

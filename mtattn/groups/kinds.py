@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from math import ceil, isfinite, log10
+from math import ceil, inf, isfinite, log10
 from typing import Any
 
 from mtattn.groups.names import check_no_doublet, checked_name
@@ -214,7 +214,10 @@ def _finite(number: Number, what: str) -> float:
     value: Any = getattr(number, what)
     if isinstance(value, bool | str) or not hasattr(value, "__float__"):
         raise TypeError(f"Number: the {what} of {number.name!r} is a number, got the {type(value).__name__} {value!r}.")
-    finite = float(value)
+    try:
+        finite = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        finite = inf
     if not isfinite(finite):
         raise ValueError(f"Number: the {what} of {number.name!r} is finite, got {finite}.")
     return finite

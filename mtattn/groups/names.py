@@ -44,8 +44,11 @@ def checked_name(owner: str, what: str, name: object) -> str:
 
     Raises:
         TypeError: It is no string: a number, or one of the words that YAML reads as a boolean.
+        ValueError: It holds a surrogate, which JSON can say and UTF-8 cannot.
     """
     if isinstance(name, str):
+        if any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise ValueError(f"{owner}: {what} is text, got {name!r}, half a letter that no file can hold.")
         return str(name)  # numpy's strings are strings, but no plain ones
     hint = f"write str({name!r})"
     if isinstance(name, bool):

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from mtattn._modes import evaluating
+from mtattn._rules import is_centres
 from mtattn.functional import Centres, square_centres
 
 
@@ -177,12 +177,4 @@ def _pair(value: Any) -> list[int]:
 
 def _is_sound(known: Any) -> bool:
     """Whether a config's entry can be drawn with; one that cannot is found out once more."""
-    if not isinstance(known, dict) or not known.keys() >= {"size", "rows", "columns"}:
-        return False
-    return all(
-        isinstance(centres, list)
-        and len(centres) > 0
-        and all(isinstance(at, int | float) for at in centres)
-        and all(before < at for before, at in pairwise(centres))
-        for centres in (known["rows"], known["columns"])
-    )
+    return is_centres(known) and "size" in known

@@ -1,91 +1,55 @@
 """What a saved config may say: a table of every option, checked before anything is built."""
 
-import math
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
+from mtattn._rules import CLAIM, MOST, OBJECT, SIZE, TEXT, Rule, are, check, check_decisions, check_image, is_number
+from mtattn._rules import told as _told
+from mtattn._rules import whole as _whole
 from mtattn.groups import AttributeGroups
 
 AFFINITIES = ("content", "pairs", "both")
-MOST = 2**16  # of channels, heads, pixels: more than any model has, and few enough to be counted in memory
-
-
-class Rule(NamedTuple):
-    """What a value may be: whether one is so, and how this is said."""
-
-    holds: Callable[[Any], bool]
-    words: str
-
-
-def _whole(least: int, most: int = MOST) -> Rule:
-    return Rule(lambda value: type(value) is int and least <= value <= most, f"a whole number from {least} to {most}")
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
-def _are(rule: Rule, length: int | None = None) -> Callable[[Any], bool]:
-    return lambda value: (
-        isinstance(value, list) and len(value) == (length or len(value)) and all(map(rule.holds, value))
-    )
-
-
-_SIZE = _whole(1)
-_CLAIM = Rule(lambda value: type(value) is bool, "true or false")
-_TEXT = Rule(lambda value: isinstance(value, str), "a text")
-_SHARE = Rule(lambda value: _is_number(value) and 0 < value <= 1, "a number in (0, 1]")
-_OBJECT = Rule(lambda value: isinstance(value, dict), "an object")
-_NUMBERS = Rule(_are(Rule(_is_number, "a number")), "a list of numbers")
 
 OPTIONS: dict[str, Rule] = {  # of the constructor
-    "channels": _SIZE,
-    "out_channels": _SIZE,
-    "reduction": Rule(lambda value: value is None or _SIZE.holds(value), f"{_SIZE.words}, or null"),
-    "fused_channels": _SIZE,
-    "num_heads": _SIZE,
-    "dropout": Rule(lambda value: _is_number(value) and 0 <= value < 1, "a number in [0, 1)"),
-    "spatial": _CLAIM,
-    "key_channels": _SIZE,
-    "coordinates": _CLAIM,
+    "channels": SIZE,
+    "out_channels": SIZE,
+    "reduction": Rule(lambda value: value is None or SIZE.holds(value), f"{SIZE.words}, or null"),
+    "fused_channels": SIZE,
+    "num_heads": SIZE,
+    "dropout": Rule(lambda value: is_number(value) and 0 <= value < 1, "a number in [0, 1)"),
+    "spatial": CLAIM,
+    "key_channels": SIZE,
+    "coordinates": CLAIM,
     "affinity": Rule(lambda value: value in AFFINITIES, f"one of {', '.join(AFFINITIES)}"),
 }
 _REST = {
-    "groups": _OBJECT,
-    "own_shared": _CLAIM,
-    "own_heads": _CLAIM,
-    "backbone": _OBJECT,
-    "image": _OBJECT,
-    "map_centres": _OBJECT,
-    "mtattn_version": _TEXT,
+    "groups": OBJECT,
+    "own_shared": CLAIM,
+    "own_heads": CLAIM,
+    "backbone": OBJECT,
+    "image": OBJECT,
+    "map_centres": OBJECT,
+    "mtattn_version": TEXT,
 }
 _PARTS = {"groups", "channels", "out_channels", "coordinates", "own_shared"}  # what a config cannot do without
 _BACKBONE = {
     "name": Rule(lambda value: isinstance(value, str) and re.fullmatch(r"\w[\w.-]*", value) is not None,
                  "the name of a timm model, without a place to fetch it from"),
-    "options": _OBJECT,
+    "options": OBJECT,
     "drop_stages": _whole(0, 1000),
 }  # fmt: skip
-_IMAGE = {
-    "size": Rule(_are(_SIZE, 2), "a list of height and width in pixels"),
-    "mean": _NUMBERS,
-    "std": _NUMBERS,
-    "crop": Rule(
-        lambda value: _SHARE.holds(value) or _are(_SHARE, 2)(value), "a number in (0, 1], or one for height and width"
-    ),
-}
 _SIMPLE = Rule(
     lambda value: (
         value is None
         or type(value) is bool
-        or (_is_number(value) and abs(value) <= MOST)
+        or (is_number(value) and abs(value) <= MOST)
         or (isinstance(value, str) and re.fullmatch(r"\w*", value) is not None)
     ),
     "",
 )
 _BACKBONE_OPTION = Rule(
-    lambda value: _SIMPLE.holds(value) or (_are(_SIMPLE)(value) and len(value) <= 64),
+    lambda value: _SIMPLE.holds(value) or (are(_SIMPLE)(value) and len(value) <= 64),
     f"a word, a number up to {MOST}, true, false, null, or a list of these",
 )
 # What decides the form of a timm model. Its other arguments read files, reach the network or change what it returns:
@@ -120,11 +84,13 @@ def check_config(config: Any, place: object) -> AttributeGroups:
             f"that of {place} is something else, or of an earlier mtattn."
         )
     owner = f"FARAMTN.from_pretrained: the config of {place} is damaged"
-    _check(owner, config, OPTIONS | _REST)
+    check(owner, config, OPTIONS | _REST)
     if "backbone" in config:
-        _check(owner, config["backbone"], _BACKBONE, within="backbone.", complete=True)
+        check(owner, config["backbone"], _BACKBONE, within="backbone.", needs=tuple(_BACKBONE))
         check_backbone_options(owner, config["backbone"]["options"])
-    _check(owner, config.get("image", {}), _IMAGE, within="image.")
+    check_image(owner, config.get("image", {}))
+    if config.get("decisions") is not None:
+        check_decisions(owner, config["decisions"])
     try:
         return AttributeGroups.from_plain(config["groups"])
     except (TypeError, ValueError) as error:
@@ -145,18 +111,3 @@ def check_backbone_options(owner: str, options: Mapping[str, Any]) -> None:
             )
         if not _BACKBONE_OPTION.holds(value):
             raise ValueError(f"{owner}: backbone_options are saved as JSON: {_told(name, _BACKBONE_OPTION, value)}")
-
-
-def _check(
-    owner: str, found: Mapping[str, Any], rules: Mapping[str, Rule], *, within: str = "", complete: bool = False
-) -> None:
-    for name, rule in rules.items():
-        if complete and name not in found:
-            raise ValueError(f"{owner}: {within}{name} is {rule.words}, got nothing.")
-        if name in found and not rule.holds(found[name]):
-            raise ValueError(f"{owner}: {_told(within + name, rule, found[name])}")
-
-
-def _told(name: str, rule: Rule, value: Any) -> str:
-    told = repr(value)
-    return f"{name} is {rule.words}, got {told if len(told) <= 80 else told[:80] + '...'}."

@@ -15,6 +15,8 @@ from huggingface_hub import hf_hub_download
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from mtattn._files import read_json
+from mtattn._rules import check_image
 from mtattn.groups import AttributeGroups
 from mtattn.models.config import OPTIONS, check_config
 from mtattn.models.saving import BEST_FILE, CONFIG_FILE, WEIGHTS_FILE
@@ -104,11 +106,20 @@ def load(
     config = saved.config | changed
     _check_remembered(saved, config)
     arguments = {name: float(config[name]) if name == "dropout" else config[name] for name in OPTIONS if name in config}
-    _check_parts(kind, saved, own, arguments)
-    with _Limited(saved):
-        model = _built(kind, saved, own, arguments)
+    try:
+        _check_parts(kind, saved, own, arguments)
+        with _Limited(saved):
+            model = _built(kind, saved, own, arguments)
+    except ValueError as error:
+        if str(error).startswith("FARAMTN.from_pretrained: "):
+            raise
+        raise ValueError(f"FARAMTN.from_pretrained: the model in {saved.place} cannot be built: {error}") from error
     model.config |= {name: value for name, value in saved.config.items() if name not in changed}
     _check_shapes(saved, model.state_dict())
+    if "trunk" not in own:
+        num_colors = saved.config["backbone"]["options"].get("in_chans", 3)
+        owner = f"FARAMTN.from_pretrained: the config of {saved.place} is damaged"
+        check_image(owner, model.config["image"], num_colors=num_colors)
     with _opened(saved.weights, map_location) as opened:
         model.load_state_dict({name: opened.get_tensor(name) for name in saved.shapes}, strict=False)
     return model.to(map_location).eval()
@@ -216,12 +227,9 @@ def _is_name_on_the_hub(place: "str | PathLike[str]") -> bool:
 
 
 def _read_config(file: Path) -> Any:
-    try:
-        if file.stat().st_size > _LARGEST_CONFIG:
-            raise ValueError(f"it has more than {_LARGEST_CONFIG:,} bytes")
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"FARAMTN.from_pretrained: {file} is damaged or cut short ({error}).") from error
+    if file.stat().st_size > _LARGEST_CONFIG:
+        raise ValueError(f"FARAMTN.from_pretrained: {file} is damaged, it has more than {_LARGEST_CONFIG:,} bytes.")
+    return read_json("FARAMTN.from_pretrained", file)
 
 
 def _read_header(file: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]]:

@@ -1,5 +1,6 @@
 """What computes: a model in torch, or an ONNX file in onnxruntime. Both are called alike."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -9,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mtattn._extras import needed_by
+from mtattn._metadata import num_columns
+from mtattn._rules import check_image
 from mtattn.functional import Centres
 from mtattn.groups import AttributeGroups
 from mtattn.models import FARAMTN, find_model, map_centres
@@ -84,8 +87,13 @@ class InOnnxruntime:
         with needed_by("Predictor", extra="serve"):
             from mtattn.serving.session import Session  # noqa: PLC0415
         self.session = Session(file, device="cpu" if device is None else str(device))
-        self.groups = AttributeGroups.from_plain(self.session.groups)
         self.config: dict[str, Any] = self.session.metadata
+        try:
+            self.groups = AttributeGroups.from_plain(self.session.groups)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"Predictor: what {file} says about its model is damaged: {error}") from error
+        if len(self.groups.columns.attributes) != num_columns(self.config):
+            raise ValueError(f"Predictor: the groups and attributes that {file} tells of differ; export it again.")
 
     def __call__(self, images: Float[Tensor, "batch color height width"], *, maps: bool) -> Outputs:
         """Compute."""
@@ -97,7 +105,11 @@ class InOnnxruntime:
     def map_centres(self, size: Sequence[int]) -> Centres | None:
         """Read them: the file knows those of images of its own size."""
         told = self.config.get("map_centres")
-        return Centres(**told) if told and list(size) == list(self.config["image"]["size"]) else None
+        return (
+            Centres(told["rows"], told["columns"])
+            if told and list(size) == list(self.config["image"]["size"])
+            else None
+        )
 
 
 def _checked(engine: Engine, place: object) -> Engine:
@@ -106,4 +118,10 @@ def _checked(engine: Engine, place: object) -> Engine:
             f"Predictor: config['image'] of a model says which images it takes, by size, mean and std, "
             f"got none in {place}; set it and save the model again."
         )
+    check_image(f"Predictor: {place}", _plain(engine.config["image"]), needs=("size", "mean", "std"))
     return engine
+
+
+def _plain(image: Any) -> Any:
+    """Write it as JSON would: a model in memory may have tuples."""
+    return json.loads(json.dumps(image, default=str))

@@ -77,7 +77,9 @@ def _settings(options: Namespace) -> dict[str, Any]:
 def _check_same_settings(file: Path, now: Mapping[str, Any]) -> None:
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        if not isinstance(before, dict):
+            raise ValueError("it holds no settings")
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged or cut short ({error}); start again with --overwrite.") from error
     for name in sorted((before.keys() | now.keys()) - MAY_CHANGE_ON_RESUME):
         if before.get(name) != now.get(name):

@@ -1,13 +1,14 @@
 """An exported model in onnxruntime, and the queue that lets requests share its calls."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
+
+from mtattn._metadata import num_columns, read_metadata
 
 
 class Prediction(NamedTuple):
@@ -34,22 +35,34 @@ class Session:
         options.intra_op_num_threads = threads or 0
         self._what_is_asked_for = onnxruntime.RunOptions()
         self._what_is_asked_for.add_run_config_entry("only_execute_path_to_fetches", "1")
+        providers = _providers(device)
         try:
-            self.session = onnxruntime.InferenceSession(file, options, providers=_providers(device))
-        except ValueError:
-            raise
+            self.session = onnxruntime.InferenceSession(file, options, providers=providers)
         except Exception as error:  # onnxruntime's own, which share no class
             raise ValueError(f"{file} is missing, damaged or no ONNX file.") from error
         told = self.session.get_modelmeta().custom_metadata_map
         if "mtattn" not in told:
             raise ValueError(f"{file} says nothing about its model; write it with mtattn export.")
-        self.metadata: dict[str, Any] = json.loads(told["mtattn"])
+        self.metadata = read_metadata(told["mtattn"], file)
+        self._check_fits(file)
         self.name = file.stem
         self.groups: dict[str, list[Any]] = self.metadata["groups"]
         self.image: dict[str, Any] = self.metadata["image"]
         self.version: str = self.metadata["mtattn_version"]
         self.map_centres: dict[str, list[float]] | None = self.metadata.get("map_centres")  # earlier files have none
         self.has_maps = len(self.session.get_outputs()) > 1
+
+    def _check_fits(self, file: Path) -> None:
+        """Refuse a file whose inputs and outputs are not those that it tells of."""
+        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+        names = [each.name for each in (*inputs, *outputs)]
+        if names not in (["images", "logits"], ["images", "logits", "maps"]):
+            raise ValueError(f"{file} takes images and gives logits and maps, got {', '.join(names)}; export it again.")
+        counts = {"colours": len(self.metadata["image"]["mean"]), "columns": num_columns(self.metadata)}
+        for (what, count), tensor in zip(counts.items(), (inputs[0], outputs[0]), strict=True):
+            known = tensor.shape[1] if len(tensor.shape) > 1 else None
+            if known != count and isinstance(known, int):
+                raise ValueError(f"{file} has {known} {what}, but tells of {count}; export the model again.")
 
     def run(self, images: np.ndarray, *, maps: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """Compute the logits (batch, attribute) and, if asked for, the maps (batch, attribute, h, w)."""

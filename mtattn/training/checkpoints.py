@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mtattn._extras import needed_by
+from mtattn._files import read_json
 from mtattn.losses import DWSLoss
 from mtattn.models.runs import checkpoint_of, complete_checkpoints, epoch_of, last_checkpoint
 from mtattn.models.saving import BEST_FILE, CONFIG_FILE
@@ -147,14 +148,16 @@ def _load(accelerator: Accelerator, checkpoint: Path) -> None:
 
 def read_history(checkpoint: Path) -> list[dict[str, Any]]:
     """Read the records of the epochs until a checkpoint."""
-    history: list[dict[str, Any]] = json.loads((checkpoint / HISTORY_FILE).read_text(encoding="utf-8"))
+    history = read_json("fit", checkpoint / HISTORY_FILE)
+    if not isinstance(history, list) or not all(isinstance(epoch, dict) for epoch in history):
+        raise ValueError(f"fit: {checkpoint / HISTORY_FILE} is damaged: it lists the epochs.")
     return history
 
 
 def _flaw(checkpoint: Path) -> str | None:
     """Tell what is wrong with a checkpoint: Accelerate itself passes over a random state that it cannot read."""
     try:
-        manifest = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
+        manifest = read_json("fit", checkpoint / MANIFEST_FILE)
         files = manifest["files"].items()
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return f"no list of its files in {MANIFEST_FILE}, so it is torn or somebody else's."
@@ -163,11 +166,15 @@ def _flaw(checkpoint: Path) -> str | None:
             return f"{name} is missing."
         if _digest(checkpoint / name) != digest:
             return f"{name} is damaged or cut short."
+    try:
+        read_history(checkpoint)
+    except (OSError, ValueError) as error:
+        return str(error)
     return None
 
 
 def _read_begun(checkpoint: Path) -> Settings:
-    manifest = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
+    manifest = read_json("fit", checkpoint / MANIFEST_FILE)
     before = (
         {"num_processes": manifest["num_processes"]} if "num_processes" in manifest else {}
     )  # older ones say no more

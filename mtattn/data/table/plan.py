@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mtattn._files import read_text
+from mtattn._rules import OBJECT, TEXT, Rule, check
 from mtattn.data.images import readable_suffixes
 from mtattn.data.table.reading import Table, refuse
 from mtattn.data.table.values import propose_kind, says_parts
@@ -17,6 +19,17 @@ USUAL_NAMES = {
     "image": ("image", "file", "filename", "file_name", "image_id", "image_name", "path", "img", "picture", "photo"),
     "split": ("split", "partition", "subset", "set"),
     "person": ("person", "person_id", "identity", "subject", "subject_id", "celeb_id", "individual", "patient"),
+}
+
+_FORM = {
+    "image": TEXT,
+    "split": TEXT,
+    "person": TEXT,
+    "groups": Rule(
+        lambda value: OBJECT.holds(value) and all(isinstance(members, list) for members in value.values()),
+        "a table of lists of attributes",
+    ),
+    "left_out": OBJECT,
 }
 
 
@@ -146,22 +159,22 @@ def read_plan(file: str | os.PathLike[str]) -> Plan:
         FileNotFoundError: There is no such file.
         ValueError: It is no such file.
     """
+    text = read_text("read_plan", Path(file))
     try:
-        found = tomllib.loads(Path(file).read_text(encoding="utf-8"))
-    except ValueError as error:
+        found = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"read_plan: {file} is no TOML file ({error}).") from error
     check_known("read_plan", f"key in {file}", found, ("image", "split", "person", "groups", "left_out"))
     for key in ("image", "groups"):
         if key not in found:
             raise ValueError(f"read_plan: {file} names the image column and the groups, got no {key!r}.")
-    groups = {name: [_filled(member) for member in members] for name, members in found["groups"].items()}
-    return Plan(
-        found["image"],
-        AttributeGroups.from_plain(groups),
-        found.get("split"),
-        found.get("person"),
-        found.get("left_out", {}),
-    )
+    check(f"read_plan: {file}", found, _FORM)
+    try:
+        groups = {name: [_filled(member) for member in members] for name, members in found["groups"].items()}
+        of_groups = AttributeGroups.from_plain(groups)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"read_plan: the groups in {file} cannot be: {error}") from error
+    return Plan(found["image"], of_groups, found.get("split"), found.get("person"), found.get("left_out", {}))
 
 
 def _filled(member: Any) -> Any:

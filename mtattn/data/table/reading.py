@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from mtattn._extras import needed_by
 
 DELIMITERS = ",;\t|"
+MOST_CELLS = 2**26  # 1.6 million rows of 40 attributes
 UNKNOWN = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "#n/a", "nat"})
 _SHOWN = 5
 T = TypeVar("T")
@@ -75,10 +76,13 @@ def read_table(source: "str | os.PathLike[str] | Any") -> Table:
             import pandas as pd  # noqa: PLC0415
             import pyarrow  # noqa: F401, PLC0415
         try:
+            _check_size(file)
             frame = pd.read_parquet(file)
+            return _of_frame(str(file), frame, range(1, len(frame) + 1))
         except Exception as error:  # pyarrow's own
+            if str(error).startswith("read_table: "):
+                raise
             raise ValueError(f"read_table: {file} is no parquet file that can be read ({error}).") from error
-        return _of_frame(str(file), frame, range(1, len(frame) + 1))
     if file.suffix.lower() in (".xls", ".xlsx", ".ods"):
         raise ValueError(f"read_table: takes a csv or parquet, got the spreadsheet {file}; save the sheet as csv.")
     return _of_text(file)
@@ -96,6 +100,18 @@ def refuse(source: str, rule: str, faults: Iterable[str], way_out: str, *, owner
         raise ValueError(f"{owner}: {rule}, got {', '.join(found[:_SHOWN])}{more} in {source}; {way_out}.")
 
 
+def _check_size(file: Path) -> None:
+    """Refuse a parquet file that unpacks to more than anybody's table: a small one can hold billions of rows."""
+    import pyarrow.parquet  # noqa: PLC0415
+
+    told = pyarrow.parquet.read_metadata(file)
+    if told.num_rows * told.num_columns > MOST_CELLS:
+        raise ValueError(
+            f"read_table: a table has at most {MOST_CELLS:,} cells, got {told.num_rows:,} rows of {told.num_columns:,} "
+            f"in {file}; part it."
+        )
+
+
 def _of_text(file: Path) -> Table:
     text, notes = _decoded(file)
     first = next((line for line in text.splitlines() if line.strip()), "")
@@ -107,7 +123,7 @@ def _of_text(file: Path) -> Table:
             rows.append((line, [cell.strip() for cell in cells]))
             line = reader.line_num + 1  # of a row with a line break in quotes the first
     except csv.Error as error:
-        raise ValueError(f"read_table: {file} is no csv, got {error} in line {line}; mend the line.") from error
+        raise ValueError(f"read_table: {file} is no csv, got {error} in line {line}; correct the line.") from error
     rows = [(line, cells) for line, cells in rows if any(cells)]  # blank lines are passed over
     if len(rows) < 2:
         raise ValueError(
@@ -123,7 +139,7 @@ def _of_text(file: Path) -> Table:
         str(file),
         f"a row has as many cells as the header, {width}",
         (f"{len(cells)} in line {line}" for line, cells in body if len(cells) < width or any(cells[width:])),
-        "mend these lines; a cell that holds the delimiter stands in quotes",
+        "correct these lines; a cell that holds the delimiter stands in quotes",
     )
     columns = [list(column) for column in zip(*(cells[:width] for _, cells in body), strict=True)]
     words = {
@@ -154,7 +170,10 @@ def _of_frame(source: str, frame: Any, lines: Sequence[int]) -> Table:
 def _decoded(file: Path) -> tuple[str, tuple[str, ...]]:
     data = file.read_bytes()
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # what a spreadsheet calls Unicode text
-        return data.decode("utf-16"), ()
+        try:
+            return data.decode("utf-16"), ()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"read_table: {file} begins as UTF-16 and is none ({error}); save it as UTF-8.") from error
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
