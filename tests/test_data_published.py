@@ -93,8 +93,8 @@ class TestPETA:
     @pytest.mark.parametrize(
         ("old", "new", "message"),
         [
-            ("16-30", "16-31", "PETA: a label of 'age' is one of Less15, .*, got 16-31 in row 1; map"),
-            ("Yellow", "Blue", "PETA: a label of 'hair_color' is one of Black, .* got Blue in row 3"),
+            ("16-30", "16-31", "PETA: 'age' is one of Less15, .*, got '16-31' in line 2 in"),
+            ("Yellow", "Blue", "PETA: 'hair_color' is one of Black, .* got 'Blue' in line 4"),
             ("person,", "who,", ""),
             ("hair_color", "hair_colour", "no column 'hair_color'; did you mean 'hair_colour'"),
             ("split_by_person", "by_person", "no column 'split_by_person'; did you mean"),
@@ -169,7 +169,7 @@ class TestFairFace:
         write_images(tmp_path, [row["image"] for row in FACES])
         write_table(tmp_path / "fairface.csv", FACES)
         replace(tmp_path / "fairface.csv", "3-9", "03. Sep")
-        with pytest.raises(ValueError, match=r"FairFace: a label of 'age' is one of .* got 03\. Sep in row 2"):
+        with pytest.raises(ValueError, match=r"FairFace: 'age' is one of .* got '03\. Sep' in line 3 in .*fairface\.csv"):
             FairFace(tmp_path, "train", attributes=[attribute])
 
     def test_what_is_missing_is_named(self, tmp_path):
