@@ -169,7 +169,7 @@ class TestFairFace:
         write_images(tmp_path, [row["image"] for row in FACES])
         write_table(tmp_path / "fairface.csv", FACES)
         replace(tmp_path / "fairface.csv", "3-9", "03. Sep")
-        with pytest.raises(ValueError, match=r"FairFace: 'age' is one of .* got '03\. Sep' in line 3 in .*fairface\.csv"):
+        with pytest.raises(ValueError, match=r"FairFace: 'age' is one of .* got '03\. Sep' in line 3 in"):
             FairFace(tmp_path, "train", attributes=[attribute])
 
     def test_what_is_missing_is_named(self, tmp_path):
