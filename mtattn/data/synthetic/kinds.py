@@ -75,8 +75,9 @@ class SyntheticKinds(AttributeImages):
         source = "Draw it with SyntheticKinds.write(root)."
         folder = existing_root("SyntheticKinds", root, source)
         names = ("image", "split", *self.groups.attributes)
-        cells: dict[str, Sequence[Any]] = dict(read_published("SyntheticKinds", folder / TABLE, names, source).cells)
-        cells["years"] = list(map(float, cells["years"]))
+        table = read_published("SyntheticKinds", folder / TABLE, names, source, kinds=self.groups.kinds)
+        cells: dict[str, Sequence[Any]] = dict(table.cells)
+        cells["years"] = [float(cell or "nan") for cell in cells["years"]]
         rows = np.flatnonzero([split in (part, "all") for part in cells["split"]])
         super().__init__(
             folder / "img_align_celeba",
