@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from common import Bench
 
-BENCHES = ("wsgsa", "cgff", "heads", "dws_loss", "compile", "libmtl", "faramtn", "kinds", "data")
+BENCHES = ("wsgsa", "cgff", "heads", "dws_loss", "compile", "libmtl", "faramtn", "kinds", "data", "prediction")
 RESULTS = Path(__file__).parent / "results"
 
 

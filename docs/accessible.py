@@ -1,4 +1,4 @@
-"""Sphinx: mends what axe-core finds in the pages that Sphinx and furo write."""
+"""Sphinx: fixes what axe-core finds in the pages that Sphinx and furo write."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Mend every page, after furo has put its parts together, and let the keyboard reach what scrolls."""
     app.add_css_file("accessible.css", priority=900)
     app.add_js_file("scrollable.js", loading_method="defer")
-    app.connect("html-page-context", _mend, priority=900)
+    app.connect("html-page-context", _fix, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
-def _mend(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], *_: Any) -> None:
+def _fix(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], *_: Any) -> None:
     for part in PARTS:
-        for broken, mended in MENDED.items():
+        for broken, fixed in MENDED.items():
             if part in context:
-                context[part] = context[part].replace(broken, mended)
+                context[part] = context[part].replace(broken, fixed)

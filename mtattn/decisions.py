@@ -47,18 +47,18 @@ class Decisions:
         self, groups: AttributeGroups, logits: Float[Tensor, "batch column"]
     ) -> Float[Tensor, "batch column"]:
         """Divide the logits of binary attributes by their group's temperature."""
-        scale = torch.ones(logits.shape[-1], dtype=logits.dtype, device=logits.device)
+        scale = [1.0] * len(groups.columns.attributes)
         for name, group in _binary(groups):
-            scale[groups.columns_of(name)] = self.temperatures.get(group, 1.0)
-        return logits / scale
+            scale[groups.columns_of(name).start] = self.temperatures.get(group, 1.0)
+        return logits / logits.new_tensor(scale)
 
     def centred(self, groups: AttributeGroups, logits: Float[Tensor, "batch column"]) -> Float[Tensor, "batch column"]:
         """Move the logits of binary attributes so that zero is their threshold, as metrics take it."""
-        shift = torch.zeros(logits.shape[-1], dtype=logits.dtype, device=logits.device)
+        shift = [0.0] * len(groups.columns.attributes)
         for name, _ in _binary(groups):
             threshold = self.thresholds.get(name, 0.5)
-            shift[groups.columns_of(name)] = math.log(threshold / (1 - threshold))
-        return self.calibrated(groups, logits) - shift
+            shift[groups.columns_of(name).start] = math.log(threshold / (1 - threshold))
+        return self.calibrated(groups, logits) - logits.new_tensor(shift)
 
     def answered(
         self, groups: AttributeGroups, logits: Float[Tensor, "batch column"]

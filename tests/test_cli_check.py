@@ -127,7 +127,7 @@ def test_the_page_shows_what_is_rare_and_loads_nothing_from_elsewhere(tmp_path):
     page = (tmp_path / "check.html").read_text()
     assert page.count('<img src="data:image/jpeg') == 3
     assert "Hat &lt;1&gt;" in page
-    assert "1 to be mended" in page
+    assert "1 to be fixed" in page
     assert not re.findall(r'(?:src|href)="https?:', page)
 
 

@@ -238,7 +238,7 @@ class TestFaults:
         [
             pytest.param(
                 "image,Hat\nann.png,1\nbob.png,perhaps\neve.png,so\n",
-                r"'Hat' is yes or no .*, got 'perhaps' for 'Hat' in line 3, 'so' for 'Hat' in line 4 in .*; mend the",
+                r"'Hat' is yes or no .*, got 'perhaps' for 'Hat' in line 3, 'so' for 'Hat' in line 4 in .*; correct",
                 id="all values at once",
             ),
             pytest.param("image,Hat\nann.png,1\nbob.png,0\neve.png,-1\n", "both for 'Hat'", id="0 and -1"),

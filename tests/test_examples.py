@@ -213,7 +213,7 @@ def test_two_processes_leave_what_one_leaves(launcher, tmp_path):
         "epoch 1/1",
         "fit",
         "test",
-        "95 % of resamples",
+        "95 % intervals",
         "report",
     ]
     assert json.loads((output / "metrics.json").read_text())["settings"]["num_processes"] == 2

@@ -6,7 +6,7 @@ from pathlib import Path
 from textwrap import wrap
 
 from mtattn._arguments import HelpFormatter
-from mtattn.cli.table import image_folder, planned, table_options
+from mtattn.cli.table import image_folder, in_lines, planned, table_options
 from mtattn.data.table import Findings, check_table, write_plan
 from mtattn.data.table.checking import LabelCounts
 from mtattn.groups import Number
@@ -18,7 +18,7 @@ def parser(prog: str) -> ArgumentParser:
     parser = ArgumentParser(
         prog,
         description="Look at a table and its pictures before anybody trains: labels, pictures, persons, parts. "
-        "It ends with 1 where something has to be mended first.",
+        "It ends with 1 where something has to be fixed first.",
         formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
@@ -36,8 +36,7 @@ def main(options: Namespace) -> None:
         if file is not None and file.exists():
             raise FileExistsError(f"{file} exists already; move it away, or give another file.")
     table, plan = planned(options)
-    for line in (*table.notes, *plan.describe()):
-        print(*wrap(line, 80, subsequent_indent="  ", break_long_words=False), sep="\n")
+    print(in_lines(*table.notes, *plan.describe()))
     if options.write_config is not None:
         write_plan(options.write_config, plan)
         print(f"the columns: {options.write_config}; change it and give it to --config")
@@ -58,22 +57,22 @@ def print_findings(findings: Findings) -> None:
     width = min(max(map(len, findings.attributes)), 32)
     for name, found in findings.attributes.items():
         print(*wrap(f"  {name:{width}}  {_summary(found)}", 80, subsequent_indent=" " * (width + 4)), sep="\n")
-    for title, told in (("to be mended", findings.problems), ("good to know", findings.warnings)):
+    for title, told in (("to be fixed", findings.problems), ("good to know", findings.warnings)):
         if told:
             print(f"\n{title}:")
         for text in told:
-            print(*wrap(f"- {text}", 80, subsequent_indent="  ", break_long_words=False), sep="\n")
+            print(in_lines(f"- {text}"))
     if findings.groups:
         print("\nlabels that go together, and may make groups:")
         for group in findings.groups:
-            print(*wrap(f"- {', '.join(group)}", 80, subsequent_indent="  ", break_long_words=False), sep="\n")
+            print(in_lines(f"- {', '.join(group)}"))
     print("\n" + verdict(findings))
 
 
 def verdict(findings: Findings) -> str:
     """Say in one line whether to train."""
     if findings.problems:
-        return f"{len(findings.problems)} to be mended before training means anything."
+        return f"{len(findings.problems)} to be fixed before training means anything."
     return "Nothing stands in the way of training."
 
 

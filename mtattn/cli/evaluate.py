@@ -8,7 +8,7 @@ import numpy as np
 
 from mtattn import FARAMTN
 from mtattn._arguments import HelpFormatter, at_least
-from mtattn.cli.table import open_images, planned, slice_option, slices_of, table_options
+from mtattn.cli.table import in_lines, open_images, planned, slice_option, slices_of, table_options
 from mtattn.data import TableImages, image_transform
 from mtattn.data.table import read_table
 from mtattn.data.table.values import PARTS
@@ -60,8 +60,8 @@ def main(options: Namespace) -> None:
     table, plan = planned(options)
     plan = replace(plan, groups=model.groups)
     columns = slices_of(options.slices, table)
-    for line in table.notes:
-        print(line)
+    if table.notes:
+        print(in_lines(*table.notes))
     data = open_images(options, table, plan)
     parts = _parts(options, data)
     split = options.split or ("test" if parts is not None and "test" in parts else None)

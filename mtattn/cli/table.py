@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 from mtattn.data import TableImages, skip_unreadable
 from mtattn.data.table import Plan, Table, propose, read_plan, read_table
@@ -48,6 +49,11 @@ def planned(options: Namespace) -> tuple[Table, Plan]:
     if any(columns.values()) or options.attributes:
         raise ValueError("--config says what the columns are; leave the other options of the table out, or --config.")
     return table, read_plan(options.config)
+
+
+def in_lines(*texts: str) -> str:
+    """Break texts into lines of 80 characters where names allow it."""
+    return "\n".join(fill(text, 80, subsequent_indent="  ", break_long_words=False) for text in texts)
 
 
 def image_folder(options: Namespace) -> Path:

@@ -12,7 +12,7 @@ from accelerate.utils import set_seed
 from mtattn import FARAMTN, DWSLoss
 from mtattn._arguments import HelpFormatter
 from mtattn._files import write_whole
-from mtattn.cli.table import open_images, planned, slice_option, slices_of, table_options
+from mtattn.cli.table import in_lines, open_images, planned, slice_option, slices_of, table_options
 from mtattn.data import TableImages, image_transform
 from mtattn.data.table import balanced_parts
 from mtattn.decisions import check_goal
@@ -94,8 +94,7 @@ def train(options: Namespace) -> None:
     output = check_output(options)
     table, plan = planned(options)
     say = processes().print
-    for line in (*table.notes, *plan.describe()):
-        say(line)
+    say(in_lines(*table.notes, *plan.describe()))
     if options.uncertain and not (options.thresholds or "").startswith("precision="):
         raise ValueError("--uncertain needs a stated precision; give --thresholds precision=0.9 too.")
     columns = slices_of(options.slices, table)

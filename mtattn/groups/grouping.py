@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 from jaxtyping import Float
@@ -134,9 +135,13 @@ class AttributeGroups(Mapping[str, tuple[str, ...]]):
             slice(1, 3, None)
         """
         check_known("AttributeGroups", "attribute", [attribute], self.attributes)
-        index = self.attributes.index(attribute)
-        start = self.attribute_of.index(index)
-        return slice(start, start + self.attribute_of.count(index))
+        return self._places[attribute]
+
+    @cached_property
+    def _places(self) -> dict[str, slice]:
+        widths = [len(column_names(attribute)) for attribute in self.kinds]
+        places = zip(self.attributes, accumulate(widths), widths, strict=True)
+        return {name: slice(stop - width, stop) for name, stop, width in places}
 
     def only(self, attributes: Collection[str]) -> "AttributeGroups":
         """Keep the named attributes, in the order that they have here; groups left without any go.

@@ -10,7 +10,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from mtattn.functional import level_exceedance
-from mtattn.groups.kinds import Attribute, Categorical, Number, Ordinal, name_of
+from mtattn.groups.kinds import Attribute, Categorical, Number, Ordinal, column_names, name_of
 
 if TYPE_CHECKING:
     from mtattn.groups.grouping import AttributeGroups
@@ -143,11 +143,12 @@ def _columns(
         )
     check_fitted(owner, groups)
     outputs = outputs.detach().to(torch.promote_types(outputs.dtype, torch.float32))
-    for attribute in groups.kinds:
-        columns = outputs[:, groups.columns_of(name_of(attribute))]
-        if columns.isnan().any():
-            raise ValueError(f"{owner}: an output of {name_of(attribute)!r} is NaN, so it says nothing.")
-        yield attribute, columns
+    unknown = outputs.isnan().any(0)
+    if unknown.any():
+        name = groups.attributes[groups.attribute_of[int(unknown.nonzero()[0])]]
+        raise ValueError(f"{owner}: an output of {name!r} is NaN, so it says nothing.")
+    widths = [len(column_names(kind)) for kind in groups.kinds]
+    yield from zip(groups.kinds, outputs.split(widths, 1), strict=True)
 
 
 def _range(attribute: Attribute) -> tuple[float, float]:

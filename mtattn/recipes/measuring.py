@@ -60,16 +60,15 @@ def told(results: Mapping[str, Any]) -> Iterator[str]:
     test = results["test"]
     yield f"test: {in_words(test)}"
     ends = [(name, test["intervals"][score]) for score, name in TOLD.items() if score in test["intervals"]]
-    yield "95 % of resamples: " + ", ".join(f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in ends)
+    yield "95 % intervals: " + ", ".join(f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in ends)
     if "unlearnt" in results:
         yield unlearnt_in_words(results["unlearnt"])
     if "decisions" in results:
         after = results["decisions"]["test"]
         changed = [f"{name} {test[score]:.4f} to {after[score]:.4f}" for score, name in TOLD.items() if score in test]
         yield f"test, from one half to thresholds: {', '.join(changed)}"
-        yield f"precision {after['mean_precision']:.4f}, recall {after['mean_recall']:.4f}, " + (
-            f"{after['answered']:.1%} of the answers are not uncertain"
-        )
+        sure = f", {after['answered']:.1%} of the answers are not uncertain" if results["decisions"]["absent"] else ""
+        yield f"precision {after['mean_precision']:.4f}, recall {after['mean_recall']:.4f}{sure}"
     for column, found in results.get("slices", {}).items():
         yield f"by {column}:"
         width = max(map(len, found["values"]))

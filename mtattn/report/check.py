@@ -27,13 +27,13 @@ def write_check(file: str | os.PathLike[str], findings: Findings, *, title: str)
         title: The name of the table.
     """
     verdict = (
-        f"{len(findings.problems)} to be mended before training means anything."
+        f"{len(findings.problems)} to be fixed before training means anything."
         if findings.problems
         else ("Nothing stands in the way of training.")
     )
     cards = {"pictures": findings.images, "attributes": len(findings.attributes), **findings.parts}
     sections = [
-        _list("To be mended", findings.problems),
+        _list("To be fixed", findings.problems),
         _list("Good to know", findings.warnings),
         f"<section><h2>Attributes</h2>{tables.label_table(findings.attributes)}</section>",
         _list("Labels that go together, and may make groups", [", ".join(group) for group in findings.groups]),

@@ -54,7 +54,7 @@ class Findings:
         images: How many images can be read.
         parts: How many images each part has.
         attributes: What each attribute is like, by name.
-        problems: What has to be mended before training means anything.
+        problems: What has to be fixed before training means anything.
         warnings: What is good to know.
         groups: Attributes that occur together, as groups; empty if nothing does.
         rare: A few images of the rarest value of each attribute, by the attribute's name.

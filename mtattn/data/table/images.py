@@ -114,7 +114,7 @@ def targets(table: Table, plan: Plan, *, owner: str = "TableImages") -> Float[Te
         table.source,
         f"a cell is empty where nobody knows, and else what its column is ({'; '.join(rules)})",
         faults,
-        "mend the cells, or change what the column is in a file of mtattn check --write-config",
+        "correct the cells, or change what the column is in a file of mtattn check --write-config",
         owner=owner,
     )
     refuse(
@@ -195,7 +195,7 @@ def _parts(table: Table, column: str) -> list[str]:
         table.source,
         f"column {column!r} says train, valid or test",
         (f"{cell!r} in {table.where(row)}" for row, cell in enumerate(cells) if cell.lower() not in PART_OF),
-        "mend the cells, or name another column with split=, on the command line --split-column",
+        "correct the cells, or name another column with split=, on the command line --split-column",
         owner="TableImages",
     )
     return [PART_OF[cell.lower()] for cell in cells]

@@ -1,5 +1,5 @@
 "use strict";
-// Lay a map over a picture: orange speaks for the attribute, blue against it, densest from limit on. Each cell has its
+// Lay a map over a picture: orange is evidence for the attribute, blue against it, densest from limit on. Each cell has its
 // value at its centre (fractions of the picture, as mtattn.models.map_centres gives them; none: the middles of equal
 // rectangles), it is linear between and constant beyond, as mtattn.functional.draw_maps does it.
 const FOR = [217, 115, 13], AGAINST = [47, 126, 216], SIDE = 160;
