@@ -35,6 +35,7 @@ from mtattn.report.ablation import ablation_sentences
 from mtattn.report.faces import overlay
 from mtattn.report.files import ATTRIBUTE_SCORES
 from mtattn.report.kinds import plot_confusion, verdict_of
+from mtattn.report.numbers import percent
 from mtattn.report.sentences import headline
 
 NAN = math.nan
@@ -622,3 +623,12 @@ def test_a_matrix_that_is_too_wide_for_half_a_page_has_a_row_of_its_own(num_clas
     groups = AttributeGroups({"coat": [Categorical("color", tuple(f"color {place}" for place in range(num_classes)))]})
     labels = torch.arange(num_classes).float()
     assert ('<figure class="wide">' in _predictions({"color": (labels, labels)}, groups)) == alone
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(-1e-6, "0.0 %"), (0.0, "0.0 %"), (-0.012, "\N{MINUS SIGN}1.2 %"), (None, "\N{EN DASH}")],
+    ids=["rounds to zero", "zero", "negative", "undefined"],
+)
+def test_a_share_that_rounds_to_zero_is_not_negative(share, text):
+    assert percent(share).replace("\N{NO-BREAK SPACE}", " ") == text

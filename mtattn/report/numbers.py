@@ -20,14 +20,14 @@ def gain(scores: Scores) -> float:
 
 
 def percent(value: SupportsFloat | None, digits: int = 1) -> str:
-    """Write a share in percent, or a dash where it is undefined.
+    """Write a share in percent, or a dash where it is undefined; what rounds to zero is not negative.
 
     Example:
-        >>> percent(0.9063, 2).split()
-        ['90.63', '%']
+        >>> percent(0.9063, 2).split(), percent(-0.0001).split()
+        (['90.63', '%'], ['0.0', '%'])
     """
     share = number(value)
-    return UNDEFINED if math.isnan(share) else f"{100 * share:.{digits}f}{SPACE}%"
+    return UNDEFINED if math.isnan(share) else f"{100 * share:z.{digits}f}{SPACE}%".replace("-", MINUS)
 
 
 def points(difference: float, digits: int = 1, *, plus: str = "+") -> str:

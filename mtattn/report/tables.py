@@ -1,6 +1,7 @@
 """HTML tables. Every text that comes in is escaped here."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, SupportsFloat
@@ -226,8 +227,13 @@ def _with_interval(row: Mapping[str, Any], key: str) -> tuple[float, str]:
 
 
 def breakable(name: str) -> str:
-    """Escape a name and let its line break after underscores."""
-    return escape(name).replace("_", "_<wbr>")
+    """Escape a name and let its line break after underscores and between words that are written together.
+
+    Example:
+        >>> breakable("Big_Lips"), breakable("footwearLeatherShoes")
+        ('Big_<wbr>Lips', 'footwear<wbr>Leather<wbr>Shoes')
+    """
+    return re.sub("(?<=[a-z])(?=[A-Z])", "<wbr>", escape(name)).replace("_", "_<wbr>")
 
 
 def _table(caption: str, names: Sequence[str], columns: Sequence[str], entries: Iterable[Row]) -> str:
