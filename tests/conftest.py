@@ -17,6 +17,7 @@ settings.register_profile(
     max_examples=40,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors],  # mutmut runs tests more than once
 )
+settings.register_profile("brief", settings.get_profile("mtattn"), max_examples=5)  # where only shapes are checked
 settings.load_profile("mtattn")
 torch.set_num_threads(1)
 

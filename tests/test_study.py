@@ -119,13 +119,19 @@ class TestTraining:
         return study("features").Features(tuple(CELEBA_ATTRIBUTES), inputs, labels)
 
     @pytest.mark.parametrize("name", ["linear", "faramtn", "groups-random"])
-    def test_a_run_learns_and_is_the_same_again(self, study, name):
+    def test_a_run_learns(self, study, name):
         training, rows = study("training"), study("rows")
-        features, settings = self.features(study), training.Settings(0.02, 0.01, 24)
+        settings = training.Settings(0.02, 0.01, 24)
+        run = training.run(rows.BY_NAME[name], self.features(study), 0, settings, split="test")
+        assert run["accuracy"] > 0.7
+        assert 0 < run["spread"] < 1
+
+    @pytest.mark.parametrize("name", ["linear", "faramtn", "groups-random"])
+    def test_a_run_is_the_same_again(self, study, name):
+        training, rows = study("training"), study("rows")
+        features, settings = self.features(study, 64), training.Settings(0.02, 0.01, 2)
         first, second = (training.run(rows.BY_NAME[name], features, 0, settings, split="test") for _ in range(2))
         assert first == second
-        assert first["accuracy"] > 0.7
-        assert 0 < first["spread"] < 1
 
     def test_a_trunk_is_trained_too_where_there_is_one(self, study):
         training, rows = study("training"), study("rows")
