@@ -13,7 +13,7 @@ from compare import Difference, holm, paired
 from figures import draw_differences, draw_tasks
 from ladder_page import around
 from mixed_page import mixed
-from parts_page import forms
+from parts_page import controls, forms
 from results import SCORES, SETS, STEPS, Results
 from rows import (
     BY_NAME,
@@ -351,6 +351,7 @@ def with_table(text: str, results: Mapping[str, Results]) -> str:
             f"{how}, at {plan.size} pixels over {whole.seeds} seeds: one linear layer {scores[0]},",
             f"FARAMTN {scores[1]}; in accuracy {points(difference)}, {difference.words}.",
         ]
+    lines += ["", texts.CONTROLS, *controls()]
     return before + MARKS[0] + "\n" + "\n".join(lines) + "\n\n" + MARKS[1] + after
 
 

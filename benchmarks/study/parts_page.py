@@ -5,14 +5,15 @@ from statistics import fmean
 from typing import Any
 
 import texts
-from compare import holm, paired
+from compare import Difference, holm, paired
 from finished import Runs
-from parts import CROPS, FORMS, NUM_PLANTED, PLANTED, RESULTS, row_of
+from parts import CONTROLS, CROPS, FORMS, NUM_PLANTED, PLANTED, RESULTS, row_of
 from results import SCORES, SETS
 from rows import OURS
 from words import marked, percent
 
 TITLES = SETS | {"peta": "PETA, split by person", PLANTED: "planted relations"}
+README_SETS, SCORE = ("lfwa", "celeba", "peta", PLANTED), "balanced_accuracy"
 Found = Mapping[str, Mapping[int, Mapping[str, Any]]]  # form, seed, scores
 
 
@@ -30,12 +31,9 @@ def forms(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[str]:
 def table(runs: Sequence[Mapping[str, Any]], data: str, split: str) -> Iterable[str]:
     """Write how each form differs from FARAMTN on a data set, paired over seeds and corrected together."""
     found = _found(runs, data, split)
-    others = [form for form in found if form != OURS]
-    if OURS not in found or not others:
+    if OURS not in found or len(found) == 1:
         return
-    keys = [(form, score) for form in others for score in SCORES]
-    differences = holm([paired(_scores(found, form, score), _scores(found, OURS, score)) for form, score in keys])
-    less = dict(zip(keys, differences, strict=True))
+    less = _less(found)
     yield f"### {TITLES[data][0].upper() + TITLES[data][1:]}, {'test' if split == 'test' else 'validation'} part"
     yield ""
     yield (
@@ -52,6 +50,25 @@ def table(runs: Sequence[Mapping[str, Any]], data: str, split: str) -> Iterable[
         parameters = f"{next(iter(own.values()))['parameters'] / 1e3:,.0f} k"
         yield f"| {section} | {title} | {means} | {' | '.join(gaps)} | {share} | {parameters} | {len(own)} |"
     yield ""
+
+
+def controls(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[str]:
+    """Write the README's table: balanced accuracy of each form minus that of FARAMTN, on real data and planted."""
+    runs = Runs(RESULTS).done if runs is None else runs
+    found = {data: _found(runs, data, "test") for data in README_SETS}
+    less = {data: _less(own) for data, own in found.items()}
+    yield "| in place of FARAMTN's part | " + " | ".join(TITLES[data] for data in README_SETS) + " |"
+    yield "| --- |" + " ---: |" * len(README_SETS)
+    for form in CONTROLS[1:]:
+        cells = [marked(less[data][form, SCORE]) if form in found[data] else "" for data in README_SETS]
+        yield f"| {FORMS[form][1]} | {' | '.join(cells)} |"
+
+
+def _less(found: Found) -> Mapping[tuple[str, str], Difference]:
+    """Give how each form differs from FARAMTN in each score, paired over seeds and corrected together."""
+    keys = [(form, score) for form in found if form != OURS for score in SCORES]
+    differences = [paired(_scores(found, form, score), _scores(found, OURS, score)) for form, score in keys]
+    return dict(zip(keys, holm(differences), strict=True))
 
 
 def _found(runs: Sequence[Mapping[str, Any]], data: str, split: str) -> Found:
