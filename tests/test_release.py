@@ -32,6 +32,41 @@ def test_the_public_api_is_the_one_that_was_agreed_on():
     assert not changes, "\n".join(["is it meant? then: python tests/api.py, and a line in CHANGELOG.md", *changes])
 
 
+def untold(before, now, changelog):
+    """Which names were added, changed or taken away that "Unreleased" does not name."""
+    unreleased = changelog.partition("## Unreleased")[2].partition("\n## ")[0]
+    changed = set(before.splitlines()) ^ set(now.splitlines())
+    names = {line.partition("(")[0].rpartition(".")[2] for line in changed}
+    return sorted(name for name in names if not re.search(rf"\b{re.escape(name)}\b", unreleased))
+
+
+@pytest.mark.parametrize(
+    ("now", "unreleased", "expected"),
+    [
+        ("m.a(x)\nm.B.c", "", []),
+        ("m.a(x, y)\nm.B.c", "", ["a"]),
+        ("m.a(x, y)\nm.B.c", "`a(y=)` takes y.", []),
+        ("m.a(x)", "`abc` went away.", ["c"]),
+        ("m.a(x)\nm.B.c\nm.d", "\n## 0.1.0\n`d` is new.", ["d"]),
+    ],
+)
+def test_a_change_of_the_api_is_told_by_name(now, unreleased, expected):
+    assert untold("m.a(x)\nm.B.c", now, f"# Changelog\n## Unreleased\n{unreleased}") == expected
+
+
+def test_every_change_of_the_api_since_the_last_release_stands_in_the_changelog():
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        base = git("describe", "--tags", "--abbrev=0", "HEAD") if git("tag", "--merged", "HEAD") else "HEAD"
+        before = git("show", f"{base}:tests/api.txt")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no history of git here, as in a copy of the files or an sdist")
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert untold(before, api.FILE.read_text(encoding="utf-8"), changelog) == []
+
+
 def test_every_name_that_a_user_imports_is_in_the_api():
     lines = set(api.FILE.read_text(encoding="utf-8").splitlines())
     assert {f"mtattn.{name}" for name in mtattn.__all__} <= {line.partition("(")[0] for line in lines}
