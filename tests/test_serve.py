@@ -390,6 +390,11 @@ def test_the_server_needs_no_torch():
     assert run(["-c", program]).stdout.strip() == "False"
 
 
+def written(file):
+    write_model(file)
+    return file.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
@@ -399,6 +404,16 @@ def test_the_server_needs_no_torch():
             lambda file: write_model(file, metadata=False),
             "says nothing about its model; write it with mtattn export",
             id="of somebody else",
+        ),
+        pytest.param(
+            lambda file: file.write_bytes(written(file).replace(b"mtattn_version", b"mtattn_v\xd6rsion")),
+            "is missing, damaged or no ONNX file",
+            id="text that is no UTF-8",
+        ),
+        pytest.param(
+            lambda file: file.write_bytes(written(file).replace(b"images", b"imag\xd6s")),
+            "is missing, damaged or no ONNX file",
+            id="a name that is no UTF-8",
         ),
     ],
 )

@@ -38,13 +38,14 @@ class Session:
         providers = _providers(device)
         try:
             self.session = onnxruntime.InferenceSession(file, options, providers=providers)
+            told = self.session.get_modelmeta().custom_metadata_map  # text that is no UTF-8 is an error here
+            names = [each.name for each in (*self.session.get_inputs(), *self.session.get_outputs())]
         except Exception as error:  # onnxruntime's own, which share no class
             raise ValueError(f"{file} is missing, damaged or no ONNX file.") from error
-        told = self.session.get_modelmeta().custom_metadata_map
         if "mtattn" not in told:
             raise ValueError(f"{file} says nothing about its model; write it with mtattn export.")
         self.metadata = read_metadata(told["mtattn"], file)
-        self._check_fits(file)
+        self._check_fits(file, names)
         self.name = file.stem
         self.groups: dict[str, list[Any]] = self.metadata["groups"]
         self.image: dict[str, Any] = self.metadata["image"]
@@ -52,10 +53,9 @@ class Session:
         self.map_centres: dict[str, list[float]] | None = self.metadata.get("map_centres")  # earlier files have none
         self.has_maps = len(self.session.get_outputs()) > 1
 
-    def _check_fits(self, file: Path) -> None:
+    def _check_fits(self, file: Path, names: list[str]) -> None:
         """Refuse a file whose inputs and outputs are not those that it tells of."""
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        names = [each.name for each in (*inputs, *outputs)]
         if names not in (["images", "logits"], ["images", "logits", "maps"]):
             raise ValueError(f"{file} takes images and gives logits and maps, got {', '.join(names)}; export it again.")
         counts = {"colours": len(self.metadata["image"]["mean"]), "columns": num_columns(self.metadata)}
