@@ -74,6 +74,12 @@ class TestRuns:
         runs.add(record | {"seed": 1})
         assert len(run.Runs(path).done) == 2
 
+    def test_reading_what_is_not_there_writes_nothing(self, study, tmp_path):
+        runs = study("run").Runs(tmp_path / "results" / "runs.jsonl")
+        assert list(tmp_path.iterdir()) == []
+        runs.add({"row": "linear"})
+        assert (tmp_path / "results" / "runs.jsonl").read_text() == '{"row": "linear"}\n'
+
     def test_with_all_results_there_it_says_at_once_that_nothing_is_to_do(self, study, monkeypatch, capsys):
         run = study("run")
         monkeypatch.setattr(run, "load", None)  # it would take minutes

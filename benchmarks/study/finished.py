@@ -13,15 +13,15 @@ class Runs:
 
     def __init__(self, path: Path) -> None:
         self.path, self.done = path, []
-        path.parent.mkdir(parents=True, exist_ok=True)
         text = path.read_text(encoding="utf-8") if path.exists() else ""
-        if not text.endswith("\n"):
+        if text and not text.endswith("\n"):
             path.write_text(text := text[: text.rfind("\n") + 1], encoding="utf-8")
         self.done = [json.loads(line) for line in text.splitlines()]
 
     def add(self, record: dict[str, Any]) -> None:
         """Write a finished run at once."""
         self.done.append(record)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
