@@ -43,6 +43,7 @@ class Source:
     mirrored: bool = False  # a second view of all that is not trained on: the image as a mirror shows it
     views: int = NUM_VIEWS
     splits: tuple[str, ...] = SPLITS
+    by_person: bool = True  # PETA: nobody is in two parts; or the official split
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _name(source: Source) -> str:
     """Name the folder of a source by all that decides what lies in it; what is as it comes is left out."""
     trunk = f"{source.backbone}-{source.weights.stem if source.weights else 'random'}"
     parts = [source.data, "images" if source.images else trunk, str(source.size)]
-    changed = ("crop", "drop_stages", "augment", "mixed", "mirrored", "views")
+    changed = ("crop", "drop_stages", "augment", "mixed", "mirrored", "views", "by_person")
     parts += [] if source.splits == SPLITS else ["-".join(source.splits)]
     parts += [f"{key}-{getattr(source, key)}" for key in changed if getattr(source, key) != getattr(Source, key)]
     return "-".join(parts)
@@ -155,7 +156,7 @@ def _data(source: Source, split: str, transform: Callable[[Any], Any]) -> Any:
         return CelebA(_root(source), split, transform=transform)
     if source.data == "peta":
         yes_or_no = [kind for kind in PETA_GROUPS.kinds if isinstance(kind, str)]
-        return PETA(_root(source), split, attributes=yes_or_no, by_person=True, transform=transform)
+        return PETA(_root(source), split, attributes=yes_or_no, by_person=source.by_person, transform=transform)
     faces = source.cache / f"drawn-{NUM_DRAWN}"
     if not (faces / "list_eval_partition.txt").exists():
         SyntheticFaces(NUM_DRAWN, seed=0).write(faces)

@@ -53,11 +53,11 @@ class Scalarized(Loss):
 
 
 class Asymmetric(Loss):
-    """timm's asymmetric loss (Ridnik 2021) with its own settings."""
+    """timm's asymmetric loss (Ridnik 2021), with its own settings where none are given."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__()
-        self.loss = AsymmetricLossMultiLabel()
+        self.loss = AsymmetricLossMultiLabel(**options)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         value: Tensor = self.loss(logits, targets) / logits.numel()
@@ -68,5 +68,5 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     "weighted": Weighted,
     "uw": lambda groups: Scalarized(groups, "UW"),
     "famo": lambda groups: Scalarized(groups, "FAMO"),
-    "asymmetric": lambda _: Asymmetric(),
+    "asymmetric": lambda _, **options: Asymmetric(**options),
 }
