@@ -318,6 +318,75 @@ class TestTraining:
         told = [line.split("|")[3].split(" / ")[0].strip() for line in lines[2:6]]
         assert sorted(told) == sorted(f"{100 * mean:.2f}" for mean in means)
 
+    def test_systems_have_one_search_and_the_page_says_what_they_scored(self, study, tmp_path, monkeypatch):
+        systems, page = study("systems"), study("systems_page")
+        monkeypatch.setattr(systems, "load", lambda _: self.features(study))
+        monkeypatch.setattr(systems, "EPOCHS", (1, 2))
+        monkeypatch.setattr(systems, "RATES", (0.01, 0.03))
+        results, rows = tmp_path / "runs.jsonl", ["faramtn", "linear", "no-exchange", "mgmtn-fixed", "swinface"]
+        for _ in range(2):  # the second time nothing is left to do
+            systems.main(["lfwa", "--root", ".", "--results", str(results), "--seeds", "2", "--rows", *rows])
+        runs = [json.loads(line) for line in results.read_text().splitlines()]
+        tried = [
+            (r["learning_rate"], r["epochs"]) for r in runs if r["row"] == "lfwa, linear" and r["split"] == "valid"
+        ]
+        assert tried[:2] == [(0.01, 1), (0.03, 1)]
+        assert tried[2][1] == 2
+        final = [r for r in runs if r["split"] == "test"]
+        assert [(r["seed"], r["row"]) for r in final] == [(seed, f"lfwa, {row}") for seed in (0, 1) for row in rows]
+        assert all(record["multiply_adds"] > 0 for record in final)
+        lines = [line for line in page.side_by_side(runs) if line.startswith("| ")]
+        means = [np.mean([r["accuracy"] for r in final if r["row"] == f"lfwa, {row}"]) for row in rows]
+        assert [line.split("|")[2].split(" / ")[0].strip() for line in lines[2:]] == [f"{100 * m:.2f}" for m in means]
+        text = "\n".join(page.side_by_side(runs))
+        assert "- *LFWA*: " in text
+        assert "Not in these tables" in text
+
+    def test_a_row_that_is_better_is_what_the_page_advises(self, study):
+        page = study("systems_page")
+
+        def record(row, seed, score):
+            scores = {"accuracy": score, "balanced_accuracy": score, "average_precision": score}
+            sizes = {"parameters": 1000, "multiply_adds": 10**6, "learning_rate": 0.01, "epochs": 3}
+            return {"row": f"peta, {row}", "seed": seed, "split": "test", **scores, **sizes}
+
+        noise = [0.001, -0.001, 0.0005, -0.0002, 0.0003]
+        runs = [record("faramtn", seed, 0.7 + noise[seed]) for seed in range(5)]
+        runs += [record("no-exchange", seed, 0.6 - noise[seed]) for seed in range(5)]
+        runs += [record("linear", seed, 0.8 - noise[seed]) for seed in range(5)]
+        text = "\n".join(page.side_by_side(runs))
+        assert "*one linear layer* has the best balanced accuracy" in text
+        assert "PETA, split by person: accuracy +10.0" in text  # what CGFF gains
+        assert text.count(", more;") + text.count(", more.") == 3
+
+    @pytest.mark.parametrize("terms", [{"center": 0.5}, {"view": 1.0}, {"mask": 0.5}, {"center": 0.5, "gated": True}])
+    def test_what_parformer_adds_trains_all_it_has_and_changes_no_score_by_the_viewpoint(self, study, terms):
+        if "view" in terms:
+            pytest.importorskip("pytorch_metric_learning", reason="the extra neighbours is not installed")
+        heads = study("system_heads")
+        groups = study("grouping").default_groups(["personalMale", "hairLong", "footwearShoes"])
+        torch.manual_seed(0)
+        head = heads.PARFormer((17, 4), groups, **terms)
+        maps = torch.randn(8, 17, 4, 2)
+        maps[:, -1] = torch.tensor([0.0, 0, 1, 1, 2, 2, float("nan"), float("nan")])[:, None, None]
+        heads.loss_of("weighted", head, groups, rule="equal")(head(maps), torch.ones(8, 3)).backward()
+        assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in head.parameters())
+        unknown = maps.clone()
+        unknown[:, -1] = float("nan")
+        assert torch.equal(head.eval()(maps), head(unknown))
+
+    def test_true_masks_move_with_the_drawn_face(self, study):
+        pytest.importorskip("resvg_py", reason="the extra recipes is not installed")
+        systems = study("systems")
+        y, x = (torch.tensor(0.4), torch.tensor(0.6))
+        still = systems.View(scale=1, shift=(0, 0), angle=0, flip=False, occluder=None, softness=0, quality=90)
+        for found, place in zip(systems.seen_by(still, y, x), (y, x), strict=True):
+            torch.testing.assert_close(found, place)
+        moved = systems.replace(still, shift=(0.05, 0.0))
+        torch.testing.assert_close(systems.seen_by(moved, y, x)[1], x - 0.05)
+        large = systems.replace(still, scale=1.1)
+        torch.testing.assert_close(systems.seen_by(large, torch.tensor(0.6), x)[0], torch.tensor(0.5 + 0.1 / 1.1))
+
     def test_in_planted_relations_groups_see_their_own_regions_only(self, study, tmp_path, monkeypatch):
         pytest.importorskip("resvg_py", reason="the extra recipes is not installed")
         parts, training = study("parts"), study("training")

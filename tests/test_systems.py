@@ -97,9 +97,20 @@ class TestMGMTN:
         mgmtn = program("mgmtn")
         (nose,) = mgmtn.discs(AttributeGroups({"nose": ["Big_Nose"]}), side=100)
         row, column = divmod(int(nose.argmax()), 100)
-        assert (abs(row + 0.5 - 56), abs(column + 0.5 - 50)) <= (1, 1)
-        edge = nose[56, 50 + 12]  # height 0.56, width 0.50, radius 0.12
+        assert (abs(row + 0.5 - 52), abs(column + 0.5 - 50)) <= (1, 1)
+        edge = nose[52, 50 + 11]  # height 0.52, width 0.50, radius 0.11
         torch.testing.assert_close(edge, torch.tensor(0.5), rtol=0, atol=0.1)
+
+    def test_discs_lie_where_the_parts_of_drawn_faces_are(self, program):
+        pytest.importorskip("resvg_py", reason="the extra recipes is not installed")
+        from mtattn.data.synthetic.drawing import HEAD
+
+        left, top, width, height = HEAD
+        discs = program("mgmtn").DISCS
+        for name, (across, down) in {"eyes": (114, 112), "nose": (140, 132), "mouth": (140, 157)}.items():
+            y, x, radius = discs[name][0]
+            assert abs(y - (down - top) / height) < radius / 2
+            assert abs(x - (across - left) / width) < radius / 2
 
     @pytest.mark.parametrize("learned", [False, True])
     def test_a_part_hears_itself_and_the_whole_face_only(self, learned, program):

@@ -27,6 +27,7 @@ from rows import (
     WEIGHTING,
     Plan,
 )
+from systems_page import side_by_side
 from thresholds_page import with_section
 from words import marked, percent, plain_title, points, rule_title
 
@@ -82,6 +83,7 @@ def page(results: Mapping[str, Results]) -> str:
         *shorter(results[TUNED.results], TUNED, "Fine-tuned whole", texts.FINE_TUNED),
         *shorter(results[FROM_SCRATCH.results], FROM_SCRATCH, "From scratch", texts.FROM_SCRATCH),
         *forms(),
+        *side_by_side(),
         *around(),
         *tasks(Results.read(HERE / "results" / "tasks.jsonl")),
         *mixed(),

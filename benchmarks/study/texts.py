@@ -73,6 +73,29 @@ use where a group needs one other group: on planted relations it tells all label
 wrong. *Gates* that depend on the image gain on all three real sets. *Positions* that depend on the image gain on
 LFWA; on CelebA and PETA no difference from a fixed place for each group is left.
 """
+SYSTEMS = """\
+The heads of the systems that [Parts of other systems](parts.md) describes, each on the map of one frozen trunk at
+{size} pixels, two stages before its end, all with the same small search on the validation part: rates {rates} for {few}
+epochs, then the best of them for {many}. The row that was best in accuracy plus balanced accuracy is trained again with
+other seeds and scored on the test part. MGMTN has its own eight groups, one of them the whole face; its fixed masks are
+the discs of `examples/systems/mgmtn.py`, and true masks are these discs moved, turned and scaled with each drawn face.
+PARFormer's losses are added to one linear layer one by one; all terms are means, while in its public code the first is
+a sum, which makes the others weigh little. FARAMTN has DWS, all others equal weights. Bold: more or less than FARAMTN
+after Holm's correction for all comparisons of a table; all else is no difference.
+"""
+SYSTEMS_EXCHANGE = """\
+**Does exchange between groups gain only where people leak?** PIL (IJCV 2025) says so of methods that model how
+attributes occur together. In PETA's official split people of the test part were trained on, too. What CGFF gains,
+FARAMTN minus FARAMTN without it:
+"""
+SYSTEMS_LEFT_OUT = """\
+Not in these tables, because the trunk is frozen: several levels of a trunk (MGMTN, SwinFace), what PARFormer's losses
+and its mask do to the trunk's own features, and recognition (SwinFace's joined training, AAFACE's fusion), which has
+its numbers in the programs of `examples/systems` only.
+
+    python benchmarks/study/systems.py lfwa --root path/to/lfwa --weights efficientnet-lite0-57934424.pth
+
+"""
 AROUND = """\
 The study above holds the pictures and the trunk's map as they come, so that rows differ in their heads alone. Here
 it is the other way round: two heads, and what surrounds them changes. Few seeds stand behind a row as yet; each
