@@ -1,6 +1,7 @@
 """How a recipe ends: the scores of each part are that part's, and the faces shown are predicted as the model does."""
 
 import json
+import re
 from argparse import Namespace
 
 import pytest
@@ -125,6 +126,20 @@ def begin_elsewhere(folder, more):
         open_output(options(folder, **more))
     except ValueError as error:
         return str(error)
+
+
+class TestAFolderThatCannotBeWritten:
+    @pytest.mark.parametrize("below", ["", "run", "a/b/run"])
+    def test_a_file_in_its_place_is_named(self, tmp_path, below):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(ValueError, match=r"cannot hold a run, .*file is no folder; give another --output"):
+            check_output(options(tmp_path / "file" / below))
+
+    @pytest.mark.parametrize("below", ["", "run", "a/b/run"])
+    def test_a_folder_without_permission_is_named(self, tmp_path, below, monkeypatch):
+        monkeypatch.setattr("os.access", lambda place, _: place != tmp_path)  # root may write everywhere
+        with pytest.raises(ValueError, match=rf"cannot hold a run, {re.escape(str(tmp_path))} may not be written to"):
+            check_output(options(tmp_path / below))
 
 
 class TestOneRunInAFolder:

@@ -1,6 +1,7 @@
 """The folder of a run: whose it is, and what the run was begun with."""
 
 import json
+import os
 import shutil
 import tempfile
 from argparse import Namespace
@@ -24,9 +25,13 @@ def check_output(options: Namespace) -> Path:
 
     Raises:
         ValueError: The folder holds a run and neither ``resume`` nor ``overwrite`` was asked for, the settings differ
-            from those of the run to resume, or the folder holds something else.
+            from those of the run to resume, or the folder holds something else or cannot be written to.
     """
     output: Path = options.output
+    there = next(place for place in (output, *output.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "may not be written to" if there.is_dir() else "is no folder"
+        raise ValueError(f"{output} cannot hold a run, {there} {why}; give another --output.")
     before = output / SETTINGS_FILE
     was_ours = before.is_file()
     if was_ours and any((output / name).exists() for name in (*RUN_FILES, *RUN_FOLDERS)):
