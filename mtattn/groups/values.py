@@ -148,7 +148,7 @@ def _columns(
         name = groups.attributes[groups.attribute_of[int(unknown.nonzero()[0])]]
         raise ValueError(f"{owner}: an output of {name!r} is NaN, so it says nothing.")
     widths = [len(column_names(kind)) for kind in groups.kinds]
-    yield from zip(groups.kinds, outputs.split(widths, 1), strict=True)
+    yield from zip(groups.kinds, outputs.split_with_sizes(widths, 1), strict=True)
 
 
 def _range(attribute: Attribute) -> tuple[float, float]:
