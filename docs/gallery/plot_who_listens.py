@@ -22,20 +22,14 @@ from mtattn.data import PlantedRelations
 
 # %%
 # The planted relations: where a group has to listen, its region of a drawn face is
-# covered, and a mark in the region of another group tells its label, blue for yes and
-# orange for no. Here once for the mouth alone, and once for all five groups in a cycle.
+# covered, and a mark in the region of another group tells its label, blue for yes,
+# orange for no. The first row of the figure has two faces with one relation and two
+# with all five, in a cycle.
 
-one = PlantedRelations(2, relations={"Mouth": "Hair"}, size=128)
-figure, panels = plt.subplots(1, 4, figsize=(5.6, 1.6))
-figure.set_label(
-    "Two drawn faces with a grey mouth and a blue or orange square in the hair; two "
-    "that are all grey with five such squares."
-)
-for axes, index in zip(panels, (0, 1, 0, 1), strict=True):
-    faces = one if axes in panels[:2] else PlantedRelations(2, size=128)
-    axes.imshow(faces[index][0])
-    axes.axis("off")
-plt.show()
+related = [
+    *PlantedRelations(2, relations={"Mouth": "Hair"}, size=128),
+    *PlantedRelations(2, size=128),
+]
 
 # %%
 # Each group of this model sees the mean of its own region, by its mask, and no more. So
@@ -96,12 +90,18 @@ def matrix(
 
 
 TEXT = {"ha": "center", "va": "center", "fontsize": 7.5}
-figure, panels = plt.subplots(2, 2, figsize=(5.6, 5.8), width_ratios=[5, 8])
+figure = plt.figure(figsize=(5.6, 7.2), layout="constrained")
+top, below = figure.subfigures(2, 1, height_ratios=[1, 4])
+panels = below.subplots(2, 2, width_ratios=[5, 8])
+for axes, (image, _) in zip(top.subplots(1, 4), related, strict=True):
+    axes.imshow(image)
+    axes.axis("off")
 figure.set_label(
-    "Four squares of groups by groups. For planted relations one link in each row has "
-    "most of the weight, and its listener knows nothing without it; no other costs "
-    "anything. For drawn faces all rows have nearly the same weights. What "
-    "a link costs there is less and depends on the listener."
+    "Two drawn faces with a grey mouth and a blue or orange square in the hair, and "
+    "two all grey ones with five squares. Below them groups by groups: for planted "
+    "relations one link in each row has most of the weight, and its listener knows "
+    "nothing without it; no other costs anything. For drawn faces all rows have nearly "
+    "the same weights, and what a link costs is less and depends on the listener."
 )
 for column, (groups, result) in zip(panels.T, found.values(), strict=True):
     shares = matrix(groups, result.links, lambda link: 100 * link.weight)
