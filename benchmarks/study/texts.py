@@ -71,7 +71,7 @@ CelebA and PETA, listening to all alike gains as much as attention, and what the
 all of them. A plain mean over the groups gains nothing: it takes the learned linear maps of the values. Attention is of
 use where a group needs one other group: on planted relations it tells all labels, and without it a third of them are
 wrong. *Gates* that depend on the image gain on all three real sets. *Positions* that depend on the image gain on
-LFWA; on CelebA and PETA no difference from a fixed place for each group is left.
+LFWA and on drawn faces; on CelebA and PETA no difference from a fixed place for each group is left.
 """
 SYSTEMS = """\
 The heads of the systems that [Parts of other systems](parts.md) describes, each on the map of one frozen trunk at
