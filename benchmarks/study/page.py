@@ -353,7 +353,7 @@ def with_table(text: str, results: Mapping[str, Results]) -> str:
             f"{how}, at {plan.size} pixels over {whole.seeds} seeds: one linear layer {scores[0]},",
             f"FARAMTN {scores[1]}; in accuracy {points(difference)}, {difference.words}.",
         ]
-    lines += ["", texts.CONTROLS, *controls()]
+    lines += ["", *controls()]
     return before + MARKS[0] + "\n" + "\n".join(lines) + "\n\n" + MARKS[1] + after
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import texts
 from compare import Difference, holm, paired
 from finished import Runs
-from parts import CONTROLS, CROPS, FORMS, NUM_PLANTED, PLANTED, RESULTS, row_of
+from parts import CONTROLS, CROPS, FORMS, NUM_PLANTED, PLANTED, RESULTS, SIZE, row_of
 from results import SCORES, SETS
 from rows import OURS
 from words import marked, percent
@@ -57,6 +57,7 @@ def controls(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[str]:
     runs = Runs(RESULTS).done if runs is None else runs
     found = {data: _found(runs, data, "test") for data in README_SETS}
     less = {data: _less(own) for data, own in found.items()}
+    yield texts.CONTROLS.format(seeds=min(len(own[OURS]) for own in found.values()), size=SIZE)
     yield "| in place of FARAMTN's part | " + " | ".join(TITLES[data] for data in README_SETS) + " |"
     yield "| --- |" + " ---: |" * len(README_SETS)
     for form in CONTROLS[1:]:

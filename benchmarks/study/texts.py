@@ -102,9 +102,9 @@ it is the other way round: two heads, and what surrounds them changes. Few seeds
 table says how many.
 """
 CONTROLS = """\
-What stands between each part and something simpler: ten seeds, one learning rate, a frozen trunk at 96 pixels; balanced
-accuracy minus that of FARAMTN, in points. Bold: a difference after Holm's correction. Exchange and gates gain on real
-faces and pedestrians; attention between groups beats listening to all alike where a group needs one other group.
+Each part against something simpler in its place: {seeds} seeds, one learning rate, a frozen trunk at {size} pixels;
+balanced accuracy minus that of FARAMTN, in points. Bold: a difference after Holm's correction. Exchange and gates gain
+on real faces and pedestrians; attention between groups beats listening to all alike where a group needs one other.
 """
 LADDER = """\
 One step after the other. The trunk is the same, still frozen, in bfloat16. Each head has its own learning rate

@@ -15,7 +15,7 @@ from mtattn.groups import AttributeGroups
 from mtattn.report.faces import FaceExample, as_pixels, map_limit, overlay
 from mtattn.report.kinds import verdict_of
 from mtattn.report.numbers import MINUS, gain, number
-from mtattn.report.tables import breakable
+from mtattn.report.sentences import breakable
 
 with needed_by("mtattn.report", extra="recipes"):
     from PIL import Image

@@ -1,7 +1,9 @@
 """What a run achieved, in sentences that stay true whatever the numbers are."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any, SupportsFloat
 
 from mtattn.report.numbers import SPACE, Scores, gain, number, percent, points
@@ -146,3 +148,13 @@ def _count(attributes: Mapping[str, Any]) -> str:
 def _listed(names: Sequence[str], most: int = 10) -> str:
     shown = [*names[: most - 1], f"{len(names) - most + 1} more"] if len(names) > most else list(names)
     return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
+
+
+def breakable(name: str) -> str:
+    """Escape a name and let its line break after underscores and between words that are written together.
+
+    Example:
+        >>> breakable("Big_Lips"), breakable("footwearLeatherShoes")
+        ('Big_<wbr>Lips', 'footwear<wbr>Leather<wbr>Shoes')
+    """
+    return re.sub("(?<=[a-z])(?=[A-Z])", "<wbr>", escape(name)).replace("_", "_<wbr>")

@@ -1,7 +1,6 @@
 """HTML tables. Every text that comes in is escaped here."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, SupportsFloat
@@ -9,7 +8,7 @@ from typing import Any, SupportsFloat
 from mtattn.ablation import Effect
 from mtattn.groups import Attribute, AttributeGroups
 from mtattn.report.numbers import MINUS, UNDEFINED, Scores, gain, number, percent, points
-from mtattn.report.sentences import goal_in_words
+from mtattn.report.sentences import breakable, goal_in_words
 
 Row = tuple[Sequence[str], Sequence[tuple[float, str]]]
 _SCORE_COLUMNS = ("accuracy", "majority baseline", "gain, points", "balanced accuracy", "F1", "average precision")
@@ -224,16 +223,6 @@ def _with_interval(row: Mapping[str, Any], key: str) -> tuple[float, str]:
     value, text = _share(row, key)
     low, high = (100 * number(end) for end in row["intervals"][key])
     return value, text if math.isnan(value) or math.isnan(low) else f"{text} ({low:.1f} to {high:.1f})"
-
-
-def breakable(name: str) -> str:
-    """Escape a name and let its line break after underscores and between words that are written together.
-
-    Example:
-        >>> breakable("Big_Lips"), breakable("footwearLeatherShoes")
-        ('Big_<wbr>Lips', 'footwear<wbr>Leather<wbr>Shoes')
-    """
-    return re.sub("(?<=[a-z])(?=[A-Z])", "<wbr>", escape(name)).replace("_", "_<wbr>")
 
 
 def _table(caption: str, names: Sequence[str], columns: Sequence[str], entries: Iterable[Row]) -> str:
