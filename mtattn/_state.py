@@ -1,10 +1,13 @@
-"""State that no change of precision or of device spoils."""
+"""State that no change of precision or of device spoils, and that belongs to its groups."""
 
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from mtattn.groups import AttributeGroups
 
 
 class Float32State(nn.Module):
@@ -43,6 +46,42 @@ class Constants(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         _restore_constants(self)
         return self
+
+
+class StateOfGroups(Constants):
+    """A module that refuses the state of other groups, also where all sizes agree.
+
+    A state dict tells the groups in its metadata, where torch keeps the versions of modules: the keys stay as they are.
+    What comes without, as from safetensors or an earlier version, is loaded as before.
+    """
+
+    groups: AttributeGroups
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_state_dict_post_hook(_tell_groups)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_compare_groups)  # type: ignore[no-untyped-call]
+
+
+def _tell_groups(module: StateOfGroups, _state: object, _prefix: str, metadata: dict[str, Any]) -> None:
+    metadata["groups"] = _members(module.groups)
+
+
+def _compare_groups(
+    module: StateOfGroups, _state: object, _prefix: str, metadata: dict[str, Any], *others: Any
+) -> None:
+    told, own = metadata.get("groups"), _members(module.groups)
+    if told is not None and told != own:
+        *_, errors = others
+        got, expected = next(pair for pair in zip_longest(told, own, fillvalue="no more") if len(set(pair)) == 2)
+        errors.append(
+            f"{type(module).__name__}: takes the state of its own groups, got {got} in place of {expected}; load it "
+            f"into a module of those groups, or pass dict(state) where only names differ."
+        )
+
+
+def _members(groups: AttributeGroups) -> list[str]:
+    return [f"{member!r} in {name!r}" for name, members in groups.to_plain().items() for member in members]
 
 
 def _restore_constants(module: nn.Module, _keys: object = None) -> None:

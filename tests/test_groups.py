@@ -59,9 +59,10 @@ def test_later_changes_to_the_names_given_do_not_reach_the_groups():
     assert dict(groups) == {"eyes": ("Eyeglasses",), "mouth": ("Smiling", "Big_Lips")}
 
 
-def test_equal_groups_have_one_hash():
+def test_equal_groups_have_one_hash_and_others_another():
     assert AttributeGroups(FACES) == AttributeGroups(FACES)
     assert hash(AttributeGroups(FACES)) == hash(AttributeGroups(FACES))
+    assert len({hash(AttributeGroups({"all": [name]})) for name in "abcd"}) == 4
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ class TestOnly:
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        pytest.param({}, "AttributeGroups: needs at least one group", id="no group"),
+        pytest.param({}, "needs at least one group, got none", id="no group"),
         pytest.param(
             {"eyes": [], "mouth": ["Smiling"]}, "at least one attribute, got none for 'eyes'", id="empty group"
         ),
@@ -128,7 +129,7 @@ class TestOnly:
     ],
 )
 def test_groups_that_cannot_be_are_refused(groups, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^AttributeGroups: .*{message}"):
         AttributeGroups(groups)
 
 
@@ -195,7 +196,7 @@ def test_the_columns_of_a_table_are_taken():
     ],
 )
 def test_names_that_are_none_are_refused_at_once(groups, message):
-    with pytest.raises((ValueError, TypeError), match=f"{message}|'groups'"):
+    with pytest.raises((ValueError, TypeError), match=f"^AttributeGroups: .*{message}|'groups'"):
         AttributeGroups(groups)
 
 

@@ -249,12 +249,46 @@ def test_a_loss_moved_without_its_values_computes_the_same():
     assert torch.equal(moved(outputs, targets), DWSLoss(MIXED)(outputs, targets))
 
 
+def test_all_state_is_made_on_the_device_of_the_loss_and_weights_are_looked_at_before():
+    weights = {"pos_weight": torch.ones(6).double(), "class_weight": {"hair": [1.0, 2.0, 3.0]}}
+    with torch.device("meta"):
+        default, given = DWSLoss(MIXED, **weights), DWSLoss(MIXED, **weights, device="cpu")
+    for loss, device in ((default, "meta"), (given, "cpu"), (DWSLoss(MIXED, **weights, device="meta"), "meta")):
+        assert {buffer.device.type for buffer in loss.buffers()} == {device}
+        assert loss.pos_weight.dtype == loss.class_weight.dtype == torch.float32
+    outputs, targets = labelled(MIXED, 6, dtype=torch.float32)
+    assert torch.equal(given(outputs, targets), DWSLoss(MIXED, **weights)(outputs, targets))
+
+
+def test_classes_and_attributes_without_a_weight_weigh_one():
+    groups = AttributeGroups({"a": [HAIR, Categorical("lips", ("thin", "full"))]})
+    assert DWSLoss(groups, class_weight={"lips": {"full": 3.0}}).class_weight.tolist() == [[1, 1, 1], [1, 3, 1]]
+    outputs, targets = labelled(groups, 3, dtype=torch.float32)
+    assert torch.equal(DWSLoss(groups, class_weight={})(outputs, targets), DWSLoss(groups)(outputs, targets))
+    binary = AttributeGroups({"a": ["Hat"]})
+    assert DWSLoss(binary, class_weight={})(torch.zeros(1, 1), torch.ones(1, 1)).item() == pytest.approx(LN2)
+
+
+def test_soft_labels_of_binary_attributes_may_stand_beside_other_kinds():
+    outputs, targets = torch.tensor([[0.7, 1.0, 2.0]]), torch.tensor([[0.3, 1.0]])
+    got = means(AttributeGroups({"a": ["Smiling", Categorical("hair", ("short", "long"))]}), outputs, targets)
+    torch.testing.assert_close(got[0], F.binary_cross_entropy_with_logits(outputs[0, 0], targets[0, 0]))
+
+
+@pytest.mark.parametrize("groups", [MIXED, AttributeGroups({"a": ["Hat"]})], ids=["mixed", "binary"])
+@pytest.mark.parametrize(("dtype", "summed"), [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)])
+def test_sums_and_their_counts_are_of_one_type(groups, dtype, summed):
+    outputs, targets = labelled(groups, 0, dtype=torch.float32)
+    assert {part.dtype for part in AttributeLosses(groups).attribute_sums(outputs.to(dtype), targets)} == {summed}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         pytest.param({"pos_weight": {"hair": 2.0}}, "pos_weight is for binary attributes, got 2 for 'hair'", id="kind"),
         pytest.param({"pos_weight": {"Hta": 2.0}}, "no attribute 'Hta'; did you mean 'Hat'", id="misspelt"),
         pytest.param({"class_weight": {"Hat": [1.0, 2.0]}}, "no categorical attribute 'Hat'", id="binary"),
+        pytest.param({"class_weight": {"hiar": [1.0] * 3}}, "no attribute 'hiar'; did you mean 'hair'", id="no name"),
         pytest.param({"class_weight": {"stage": [1.0] * 4}}, "no categorical attribute 'stage'", id="ordinal"),
         pytest.param(
             {"class_weight": {"hair": {"lng": 2.0}}}, "no class of 'hair' 'lng'; did you mean 'long'", id="class"
@@ -265,8 +299,13 @@ def test_a_loss_moved_without_its_values_computes_the_same():
     ],
 )
 def test_weights_that_do_not_fit_are_refused(options, message):
-    with pytest.raises(ValueError, match=f"DWSLoss: {message}"):
+    with pytest.raises(ValueError, match=f"^DWSLoss: {message}"):
         DWSLoss(MIXED, **options)
+
+
+def test_class_weights_where_no_attribute_has_classes_are_refused():
+    with pytest.raises(ValueError, match=r"^DWSLoss: no categorical attribute 'Hat'; there are none\.$"):
+        DWSLoss(AttributeGroups({"a": ["Hat"]}), class_weight={"Hat": [1.0, 2.0]})
 
 
 @pytest.mark.parametrize("weight", [[1.0, 2.0, 3.0], 2.0], ids=["list", "number"])
@@ -292,6 +331,7 @@ def test_the_state_of_a_binary_loss_has_the_keys_it_always_had():
     loss = DWSLoss(AttributeGroups({"a": ["x"]}), pos_weight=[2.0])
     keys = {"pos_weight", "weighting.weights", "weighting._history", "weighting._period", "weighting._draws"}
     assert set(loss.state_dict()) == keys
+    assert {name for name, _ in loss.named_buffers()} == keys | {"_membership"}
 
 
 def test_maps_average_to_the_outputs_for_every_kind():

@@ -19,6 +19,10 @@ AGE = Number("age", unit="years", mean=33, std=20)
 STAGE = Ordinal("age_group", ("child", "young", "middle", "old"))
 MIXED = {"eyes": ["Eyeglasses", "Narrow_Eyes"], "mouth": ["Smiling", EXPRESSION], "age": [AGE, STAGE]}
 NAN = torch.nan
+OF_A_KIND = (
+    r"AttributeGroups: an attribute is a name, or has the keys of its kind "
+    r"\(categorical, classes; ordinal, levels; number, mean, std, unit\)"
+)
 
 
 class TestColumns:
@@ -51,7 +55,7 @@ class TestColumns:
         assert groups.columns.columns == groups.columns
 
     def test_of_an_unknown_attribute_are_refused_with_the_nearest(self):
-        with pytest.raises(ValueError, match="no attribute 'expresion'; did you mean 'expression'"):
+        with pytest.raises(ValueError, match=r"^AttributeGroups: no attribute 'expresion'; did you mean 'expression'"):
             AttributeGroups(MIXED).columns_of("expresion")
 
     def test_that_would_have_one_name_are_refused(self):
@@ -105,16 +109,25 @@ class TestMixedGroups:
     @pytest.mark.parametrize(
         ("plain", "message"),
         [
-            pytest.param({"g": [{"categorical": "x", "levels": ["a", "b"]}]}, "has the keys of its kind", id="keys"),
-            pytest.param({"g": [{"kind": "x"}]}, "has the keys of its kind", id="unknown kind"),
-            pytest.param({"g": [{"number": "x", "unit": "", "mean": "1", "std": 1}]}, "the str '1'|mean", id="text"),
-            pytest.param({"g": [{"ordinal": "x", "levels": 3}]}, "levels of 'x' are a tuple|levels", id="no levels"),
-            pytest.param({"g": "abc"}, r"write \['abc'\]", id="string"),
-            pytest.param({"g": [3]}, "is a string, got the int 3", id="column number"),
+            pytest.param({"g": [{"categorical": "x", "levels": ["a", "b"]}]}, f"{OF_A_KIND}, got {{'cat", id="keys"),
+            pytest.param({"g": [{"kind": "x"}]}, f"{OF_A_KIND}, got {{'kind': 'x'}}", id="unknown kind"),
+            pytest.param(
+                {"g": [{"number": "x", "unit": "", "mean": "1", "std": 1}]},
+                "Number: the mean .* str '1'|mean",
+                id="text",
+            ),
+            pytest.param(
+                {"g": [{"ordinal": "x", "levels": 3}]}, "Ordinal: the levels of 'x' are a|levels", id="levels"
+            ),
+            pytest.param({"g": "abc"}, r"AttributeGroups: .*'abc' for 'g'; write \['abc'\]", id="string"),
+            pytest.param({"g": [3]}, "AttributeGroups: an attribute is a string, got the int 3", id="column number"),
+            pytest.param(
+                ["g"], "AttributeGroups: groups are a mapping from names to lists, got a list|'plain'", id="list"
+            ),
         ],
     )
     def test_what_no_config_can_hold_is_refused(self, plain, message):
-        with pytest.raises((ValueError, TypeError), match=message):
+        with pytest.raises((ValueError, TypeError), match=f"^{message}"):
             AttributeGroups.from_plain(plain)
 
 
@@ -125,12 +138,15 @@ class TestMixedGroups:
         (lambda: Categorical("x", ("a", "b", "a")), "each class of 'x' stands there once, got 'a' more than once"),
         (lambda: Categorical("x", "abc"), "the classes of 'x' are a tuple of names|classes"),
         (lambda: Categorical("x", ("a", 3)), "a class of 'x' is a string, got the int 3|classes"),
-        (lambda: Ordinal("x", {"a", "b"}), "their order decides what an index means|levels"),
-        (lambda: Ordinal("x", (True, False)), "YAML reads on, off, yes and no|levels"),
+        (lambda: Ordinal("x", ("a",)), "'x' needs at least two levels, got 1"),
+        (lambda: Ordinal("x", ("a", "b", "a")), "each level of 'x' stands there once, got 'a' more than once"),
+        (lambda: Ordinal("x", {"a", "b"}), "the levels of 'x' .* their order decides what an index means|levels"),
+        (lambda: Ordinal("x", (True, False)), "a level of 'x' is a string, .* YAML reads on, off, yes and no|levels"),
         (lambda: Ordinal(3, ("a", "b")), "its name is a string, got the int 3|name"),
         (lambda: Number(""), "needs a name, got an empty one"),
-        (lambda: Number("x", mean=1.0), "both mean and std, or neither"),
-        (lambda: Number("x", std=1.0), "both mean and std, or neither"),
+        (lambda: Number("x", unit=3), "the unit of 'x' is a string, got the int 3|unit"),
+        (lambda: Number("x", mean=1.0), "'x' has both mean and std, or neither"),
+        (lambda: Number("x", std=1.0), "'x' has both mean and std, or neither"),
         (lambda: Number("x", mean=1.0, std=0.0), "the std of 'x' is above 0, got 0"),
         (lambda: Number("x", mean=1.0, std=-2.0), "the std of 'x' is above 0, got -2"),
         (lambda: Number("x", mean=NAN, std=1.0), "the mean of 'x' is finite, got nan"),
@@ -140,7 +156,8 @@ class TestMixedGroups:
     ],
 )
 def test_kinds_that_cannot_be_are_refused(made, message):
-    with pytest.raises((ValueError, TypeError, TypeCheckError), match=message):
+    owner = made.__code__.co_names[0]
+    with pytest.raises((ValueError, TypeError, TypeCheckError), match=f"^{owner}: {message}"):
         made()
 
 
@@ -188,6 +205,17 @@ class TestDecode:
         assert texts["expression"][0] == f"happy ({100 * self.outputs[0, 3:7].softmax(0)[1]:.0f} %)"
         assert texts["age_group"][0].startswith("middle (")
 
+    def test_a_level_is_above_another_when_that_is_likelier_than_not(self):
+        assert self.groups.decode(torch.zeros(1, 11))["age_group"] == ["child"]
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_outputs_of_other_types_are_read_in_float32(self, dtype):
+        for decode in (self.groups.decode, self.groups.probabilities):
+            got, expected = decode(self.outputs.to(dtype)), decode(self.outputs)  # all of them whole numbers
+            for name, values in expected.items():
+                assert isinstance(values, list) or values.dtype == torch.float32
+                assert torch.equal(got[name], values) if torch.is_tensor(values) else got[name] == values
+
     @given(groups_of_every_kind(), st.integers(0, 99), st.sampled_from([0.1, 3, 100]))
     def test_probabilities_sum_to_one_and_name_what_is_decoded(self, groups, seed, scale):
         outputs = scale * torch.randn(7, len(groups.columns.attributes), generator=torch.manual_seed(seed)).double()
@@ -211,14 +239,17 @@ class TestDecode:
 
     @pytest.mark.parametrize("decode", ["decode", "probabilities", "texts"])
     def test_outputs_that_say_nothing_are_refused(self, decode):
-        with pytest.raises(ValueError, match=r"outputs are \(batch, 11\).* got \(2, 6\)"):
+        owner = "AttributeGroups." + decode.replace("texts", "decode")
+        with pytest.raises(ValueError, match=rf"^{owner}: outputs are \(batch, 11\).* got \(2, 6\)"):
             getattr(self.groups, decode)(torch.zeros(2, 6))
-        with pytest.raises(ValueError, match="an output of 'expression' is NaN"):
+        with pytest.raises(ValueError, match=f"^{owner}: an output of 'expression' is NaN"):
             getattr(self.groups, decode)(torch.where(torch.arange(11) == 4, NAN, self.outputs))
 
     def test_a_number_without_its_mean_is_refused(self):
         groups = AttributeGroups({"age": [Number("age")]})
-        with pytest.raises(ValueError, match=r"'age' has no mean and std yet; take groups.fitted\(targets\)"):
+        with pytest.raises(
+            ValueError, match=r"^AttributeGroups.decode: the number 'age' has no .*; take groups.fitted\("
+        ):
             groups.decode(torch.zeros(1, 1))
         with pytest.raises(ValueError, match="GroupHeads: the number 'age' has no mean and std yet"):
             GroupHeads(4, groups)
@@ -228,6 +259,7 @@ class TestDecode:
     )
     def test_numbers_have_as_many_digits_as_their_spread_is_worth(self, std, text):
         assert Number("x", "m", mean=0, std=std).text(1.23456) == text
+        assert Number("x", mean=0, std=std).text(1.23456) == text.removesuffix(" m")
 
 
 class TestFitted:
@@ -250,8 +282,13 @@ class TestFitted:
         assert groups.fitted(torch.ones(2, 1)) == groups
 
     def test_a_number_without_any_label_can_be_trained_beside_others(self):
-        groups = AttributeGroups({"a": ["Smiling", Number("age")]})
-        assert groups.fitted(torch.tensor([[1.0, NAN], [0, NAN]])).kinds[1] == Number("age", mean=0, std=1)
+        groups = AttributeGroups({"a": [Number("age"), "Smiling", Number("height")]})
+        fitted = groups.fitted(torch.tensor([[NAN, 1.0, 160], [NAN, 0, 180]]))
+        assert fitted.kinds == (Number("age", mean=0, std=1), "Smiling", Number("height", mean=170, std=10))
+
+    def test_targets_that_cannot_be_are_refused(self):
+        with pytest.raises(ValueError, match=r"^AttributeGroups\.fitted: 'Smiling' is binary"):
+            AttributeGroups({"a": ["Smiling"]}).fitted(torch.tensor([[2.0]]))
 
     @given(st.floats(-1e4, 1e4), st.floats(1e-2, 1e3), st.integers(0, 99))
     def test_what_is_fitted_has_mean_zero_and_deviation_one(self, mean, std, seed):
@@ -275,10 +312,15 @@ class TestTargets:
 
     @pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.uint8])
     def test_whole_numbers_are_taken_and_checked_like_others(self, dtype):
-        groups = AttributeGroups({"face": ["Smiling", Ordinal("stage", ("child", "young", "old"))]})
-        check_targets("Data", groups, torch.tensor([[1, 2], [0, 0]], dtype=dtype))
-        with pytest.raises(ValueError, match=r"'stage' has 3 levels.*got 3 for image 0"):
-            check_targets("Data", groups, torch.tensor([[1, 3]], dtype=dtype))
+        groups = AttributeGroups({"face": ["Smiling", Ordinal("stage", ("child", "young", "old")), AGE]})
+        check_targets("Data", groups, torch.tensor([[1, 2, 90], [0, 0, 4]], dtype=dtype))
+        with pytest.raises(ValueError, match=r"'stage' has 3 levels, so a target is 0 to 2, .*got 3 for image 0"):
+            check_targets("Data", groups, torch.tensor([[1, 3, 90]], dtype=dtype))
+
+    def test_are_looked_at_where_they_are_whatever_the_default_device(self):
+        with torch.device("meta"):
+            targets = torch.tensor([[1.0, 1, 1, 1]], device="cpu")
+            check_targets("Data", self.groups, targets)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
     @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import TypeCheckError
 
-from mtattn import AttributeGroups, DWSLoss, DynamicWeighting
+from mtattn import AttributeGroups, DWSLoss, DynamicWeighting, Number, Ordinal
 
 NAN, INF = math.nan, math.inf
 GROUPS = AttributeGroups({"nose": ["Big_Nose"], "eyes": ["Eyeglasses", "Narrow_Eyes", "Bags"], "chin": ["Goatee"]})
+MIXED = AttributeGroups({"face": ["Hat", Ordinal("age", ("young", "old")), Number("height", mean=170, std=10)]})
 PERIODS = [[2.0, 0.7, 0.1], [1.5, 0.65, 0.09], [0.3, 0.6, 0.02], [0.25, 0.61, 0.01]]
 RULES = ["dws", "equal", "dwa", "trend", "random"]
 ALL_RULES = pytest.mark.parametrize("rule", RULES)
@@ -262,9 +263,11 @@ class TestDynamicWeighting:
         torch.set_default_dtype(torch.float64)
         try:
             dtypes = {buffer.dtype for buffer in DynamicWeighting(2).buffers()}
+            kinds = {buffer.dtype for buffer in DWSLoss(MIXED, pos_weight=[1.0] * 3).buffers()}
         finally:
             torch.set_default_dtype(before)
         assert dtypes == {torch.float32, torch.int64}
+        assert kinds == {torch.float32, torch.int64, torch.bool}
 
     def test_alpha_is_shown_for_its_own_rule_only(self):
         assert repr(DynamicWeighting(2, rule="dwa")) == "DynamicWeighting(2, rule='dwa')"
@@ -341,6 +344,7 @@ class TestDynamicWeighting:
             weighting(torch.full((1,), 0.1, dtype=torch.bfloat16))
         weighting.step()
         assert weighting.history.latest.item() == pytest.approx(0.1, rel=0.01)
+        assert DynamicWeighting(301)(torch.ones(301, dtype=torch.bfloat16)).item() == pytest.approx(1)
 
     def test_a_state_on_the_meta_device_can_be_filled_and_reset(self):
         weighting = DynamicWeighting(2, device="meta").to_empty(device="cpu")
@@ -351,25 +355,23 @@ class TestDynamicWeighting:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            pytest.param({"num_tasks": 0}, "DynamicWeighting: num_tasks must be at least 1, got 0", id="no task"),
-            pytest.param(
-                {"alpha": -1.0}, "DynamicWeighting: alpha must be at least 0 and finite, got -1.0", id="alpha"
-            ),
+            pytest.param({"num_tasks": 0}, "num_tasks must be at least 1, got 0", id="no task"),
+            pytest.param({"alpha": -1.0}, "alpha must be at least 0 and finite, got -1.0", id="alpha"),
             pytest.param({"alpha": NAN}, "alpha must be at least 0 and finite, got nan", id="NaN alpha"),
             pytest.param({"alpha": INF}, "alpha must be at least 0 and finite, got inf", id="infinite alpha"),
             pytest.param({"seed": 2**31}, r"seed must be in \[0, 2\*\*31\), got 2147483648", id="large seed"),
-            pytest.param({"seed": -1}, r"DynamicWeighting: seed must be in \[0, 2\*\*31\), got -1", id="seed"),
+            pytest.param({"seed": -1}, r"seed must be in \[0, 2\*\*31\), got -1", id="seed"),
             pytest.param({"rule": "dvs"}, "no rule 'dvs'; did you mean 'dws'", id="misspelt rule"),
         ],
     )
     def test_options_that_cannot_be_are_refused(self, arguments, message):
-        with pytest.raises((ValueError, TypeCheckError), match=rf"{message}|parameter 'rule'"):
+        with pytest.raises((ValueError, TypeCheckError), match=rf"^DynamicWeighting: {message}|parameter 'rule'"):
             DynamicWeighting(**{"num_tasks": 2} | arguments)
 
     @pytest.mark.parametrize("shape", [(3,), (2, 1), ()], ids=["too many", "matrix", "scalar"])
     def test_another_number_of_losses_is_refused(self, shape):
         with pytest.raises(
-            (ValueError, TypeCheckError), match=r"expects 2 losses in one tensor, got|parameter 'losses'"
+            (ValueError, TypeCheckError), match=r"expects 2 losses in one tensor, got shape \(|parameter 'losses'"
         ):
             DynamicWeighting(2)(torch.ones(shape))
 
@@ -400,6 +402,12 @@ class TestDynamicWeighting:
         weighting(torch.ones(2))
         with pytest.raises(ValueError, match="a rule returns a tensor with one number for each of 2 tasks, got"):
             weighting.step()
+
+    def test_a_rule_that_gives_no_task_any_weight_changes_nothing(self):
+        weighting = DynamicWeighting(2, rule=lambda _: torch.zeros(2))
+        weighting(torch.ones(2))
+        weighting.step()
+        assert weighting.weights.tolist() == [1, 1]
 
     def test_a_rule_never_makes_a_weight_negative(self):
         weighting = DynamicWeighting(3, rule=lambda _: torch.tensor([-1.0, 1.0, 3.0]))
@@ -563,6 +571,13 @@ class TestDWSLoss:
             read.append(loss.weights)
         assert not torch.equal(*read)
 
+    def test_options_are_those_of_the_weighting(self):
+        for options in ({}, {"rule": "dwa"}, {"alpha": 0.5, "seed": 3}):
+            ours, alone = DWSLoss(GROUPS, **options).weighting, DynamicWeighting(3, **options)
+            for name in ("rule", "alpha", "seed", "num_tasks"):
+                assert getattr(ours, name) == getattr(alone, name)
+        assert DynamicWeighting(3).seed == 0  # the default: what was drawn before is drawn again
+
     def test_groups_are_no_dict(self):
         with pytest.raises((TypeError, TypeCheckError), match=r"DWSLoss: groups is an AttributeGroups|'groups'"):
             DWSLoss({"mouth": ["Smiling"]})
@@ -575,6 +590,16 @@ class TestDWSLoss:
             alone = out.clone().requires_grad_()
             loss(alone[None], label[None]).backward()
             torch.testing.assert_close(gradient, alone.grad)
+
+    def test_under_torch_func_training_is_refused_with_the_way_out(self):
+        logits, targets = batch(3)
+        with pytest.raises(RuntimeError) as caught:
+            torch.func.vmap(torch.func.grad(lambda out, label: DWSLoss(GROUPS)(out[None], label[None])))(
+                logits, targets
+            )
+        assert caught.value.__notes__ == [
+            "DynamicWeighting: remembers losses in buffers, which torch.func cannot change; eval() first."
+        ]
 
     def test_group_losses_are_not_remembered(self):
         loss = trained("dws")

@@ -1,8 +1,12 @@
+import io
+import pickle
+
 import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from mtattn import AttributeGroups, DWSLoss, DynamicWeighting, GroupHeads
+from mtattn import FARAMTN, AttributeGroups, Categorical, DWSLoss, DynamicWeighting, GroupHeads, Number
+from mtattn.modules import AttributeCenterLoss
 
 GROUPS = AttributeGroups({"a": ["x", "y"], "b": ["z"]})
 
@@ -12,6 +16,57 @@ def test_a_state_that_stays_in_float32_moves_to_the_device_all_the_same(build):
     moved = build().to(device="meta", dtype=torch.float16)
     assert {buffer.device.type for buffer in moved.buffers()} == {"meta"}
     assert torch.float16 not in {buffer.dtype for buffer in moved.buffers()}
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda groups: GroupHeads(4, groups),
+        lambda groups: DWSLoss(groups, pos_weight=[1.0] * 3),
+        lambda groups: AttributeCenterLoss(groups, 4),
+        lambda groups: FARAMTN(torch.nn.Identity(), 16, groups),
+    ],
+    ids=["heads", "loss", "centres", "model"],
+)
+class TestTheStateOfGroups:
+    @pytest.fixture
+    def state(self, build):
+        file = io.BytesIO()
+        torch.save(build(GROUPS).state_dict(), file)
+        file.seek(0)
+        return torch.load(file, weights_only=True)
+
+    @pytest.mark.parametrize(
+        ("others", "message"),
+        [
+            pytest.param({"a": ["y", "x"], "b": ["z"]}, "got 'x' in 'a' in place of 'y' in 'a'", id="order"),
+            pytest.param({"a": ["x", "y"], "b": ["w"]}, "got 'z' in 'b' in place of 'w' in 'b'", id="name"),
+            pytest.param({"a": ["x", "y"], "c": ["z"]}, "got 'z' in 'b' in place of 'z' in 'c'", id="group"),
+        ],
+    )
+    def test_is_refused_by_others_of_the_same_sizes(self, build, state, others, message):
+        other = pickle.loads(pickle.dumps(build(AttributeGroups(others))))
+        for strict in (True, False):
+            with pytest.raises(RuntimeError, match=f": takes the state of its own groups, {message}; "):
+                other.load_state_dict(state, strict=strict)
+        other.load_state_dict(dict(state))
+
+    def test_is_taken_by_equal_ones(self, build, state):
+        assert not any(build(AttributeGroups(GROUPS)).load_state_dict(state))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Number("x", mean=0, std=1), "x"),
+        (Number("x", mean=0, std=1), Number("x", mean=0, std=2)),
+        (Categorical("x", ("a", "b")), Categorical("x", ("b", "a"))),
+    ],
+)
+def test_a_state_of_another_kind_is_refused(one, other):
+    ours, theirs = (GroupHeads(4, AttributeGroups({"g": [kind]})) for kind in (one, other))
+    with pytest.raises(RuntimeError, match=r"GroupHeads: takes the state of its own groups, got .* in place of"):
+        ours.load_state_dict(theirs.state_dict())
 
 
 def test_heads_start_spread_over_the_whole_range():

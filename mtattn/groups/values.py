@@ -6,6 +6,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
@@ -106,8 +107,7 @@ def probabilities(groups: "AttributeGroups", outputs: Float[Tensor, "batch colum
                 found[name] = columns.softmax(1)
             case Ordinal(name):
                 above = level_exceedance(columns)
-                edge = above.new_ones(len(above), 1)
-                found[name] = torch.cat([edge, above], 1) - torch.cat([above, 0 * edge], 1)
+                found[name] = F.pad(above, (1, 0), value=1) - F.pad(above, (0, 1))
             case str(name):
                 found[name] = columns[:, 0].sigmoid()
     return found

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mtattn import functional
-from mtattn._state import Constants, Float32State
+from mtattn._state import Float32State, StateOfGroups
 from mtattn.groups import AttributeGroups, check_fitted, check_groups
 from mtattn.losses.layout import loss_layout
 from mtattn.losses.weights import ClassWeight, PosWeight, class_weight_tensor, pos_weight_tensor
@@ -29,7 +29,7 @@ class LossSums(NamedTuple):
     labels: Float[Tensor, " attribute"]
 
 
-class AttributeLosses(Constants, Float32State):
+class AttributeLosses(StateOfGroups, Float32State):
     """The losses of attributes of every kind, in nats; to know nothing of an attribute costs log 2.
 
     All attributes of a kind are computed together; kinds that the groups lack cost nothing.

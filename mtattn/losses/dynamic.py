@@ -153,7 +153,13 @@ class DynamicWeighting(Float32State):
 
     @torch.no_grad()
     def _remember(self, sums_and_counts: Float[Tensor, "2 task"]) -> None:
-        self._period += sums_and_counts.where(sums_and_counts[0].abs() < torch.inf, 0)
+        try:
+            self._period += sums_and_counts.where(sums_and_counts[0].abs() < torch.inf, 0)
+        except RuntimeError as error:
+            error.add_note(
+                "DynamicWeighting: remembers losses in buffers, which torch.func cannot change; eval() first."
+            )
+            raise
         if self.rule == "random":
             self._draws += 1
             self.weights.copy_(functional.random_weights(self._draws, self.num_tasks))

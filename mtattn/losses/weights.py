@@ -21,7 +21,7 @@ def pos_weight_tensor(
     if isinstance(pos_weight, Mapping):
         check_known(owner, "attribute", pos_weight, groups.attributes)
         pos_weight = [float(pos_weight.get(name, 1)) for name in groups.attributes]
-    weight = torch.as_tensor(pos_weight, dtype=torch.float32, device=None if isinstance(pos_weight, Tensor) else "cpu")
+    weight = torch.as_tensor(pos_weight, dtype=torch.float32, device="cpu")
     if weight.shape != (len(groups.attributes),):
         raise ValueError(
             f"{owner}: pos_weight has one number for each of {len(groups.attributes)} attributes, "
@@ -62,7 +62,7 @@ def class_weight_tensor(
                 f"{owner}: class_weight has one number for each of the {len(kind.classes)} classes of {kind.name!r}, "
                 f"got {len(given)}."
             )
-        row[: len(given)] = torch.as_tensor(given, dtype=torch.float32, device="cpu")
+        row[: len(given)] = torch.as_tensor(given, device="cpu")
     _check_positive(owner, "class_weight", weight)
     return _copied(weight, device)
 

@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 from mtattn import functional
 from mtattn._checks import check_features, check_positive
-from mtattn._state import Constants
+from mtattn._state import StateOfGroups
 from mtattn.groups import AttributeGroups, check_groups
 
 
-class AttributeCenterLoss(Constants):
+class AttributeCenterLoss(StateOfGroups):
     """Draw the features of an image to the centres of the attributes that it has.
 
     ``1 / (2 n) sum_ia y_ia |f_i - c_a|^2`` over the n known labels. Centres are parameters: they belong into the

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from mtattn import functional
 from mtattn._checks import check_features, check_positive
-from mtattn._state import Constants
+from mtattn._state import StateOfGroups
 from mtattn.groups import AttributeGroups, check_fitted, check_groups
 
 
-class GroupHeads(Constants):
+class GroupHeads(StateOfGroups):
     """Turn the features of the groups into outputs, one a column: each group has its own linear layer.
 
     Args:
