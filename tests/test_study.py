@@ -180,23 +180,39 @@ class TestTraining:
         for split in ("valid", "test"):  # the second view of an image is its mirror image
             features.inputs[split] = np.concatenate([features.inputs[split], features.inputs[split][..., ::-1]], 1)
         monkeypatch.setattr(ladder, "load", lambda _: features)
-        step = ladder.Step("long", "longer", width=32, epochs=(1, 2))
-        monkeypatch.setattr(ladder, "STEPS", (step,))
+        steps = (
+            ladder.Step("wide", "wider", width=32, epochs=(1,)),
+            ladder.Step("long", "longer", width=32, epochs=(1, 2)),
+        )
+        monkeypatch.setattr(ladder, "STEPS", steps)
+        trained, plain = [], ladder.run
+        monkeypatch.setattr(ladder, "run", lambda *a, **k: trained.append(r := plain(*a, **k)) or r)
         results = tmp_path / "runs.jsonl"
         for _ in range(2):  # the second time nothing is left to do
             ladder.main(["--root", ".", "--seeds", "2", "--results", str(results)])
         runs = [json.loads(line) for line in results.read_text().splitlines()]
+        first = [run for run in runs if run["row"].startswith("wide") and run["split"] == "valid"]
+        again = [
+            run for run in runs if run["row"].startswith("long") and run["epochs"] == 1 and run["split"] == "valid"
+        ]
+        assert [run | {"row": ""} for run in again] == [run | {"row": ""} for run in first]
+        assert len({(r["row"][4:], r["seed"], r["split"], r["learning_rate"], r["epochs"]) for r in trained}) == len(
+            trained
+        )
         for head in ("linear", "faramtn"):
             own = [run for run in runs if run["row"] == f"long, {head}"]
-            searched, finals = (
-                [(r["learning_rate"], r["epochs"]) for r in own if r["split"] == s] for s in ("valid", "test")
-            )
-            assert searched == [(rate, epochs) for epochs in (1, 2) for rate in ladder.LEARNING_RATES]
-            best = max(own[: len(searched)], key=lambda run: run["accuracy"] + run["balanced_accuracy"])
-            assert finals == [(best["learning_rate"], best["epochs"])] * 2
+            searched, finals = ([r for r in own if r["split"] == split] for split in ("valid", "test"))
+            few = {r["learning_rate"]: r["accuracy"] + r["balanced_accuracy"] for r in searched if r["epochs"] == 1}
+            rate = max(few, key=few.__getitem__)
+            assert set(few) >= set(ladder.LEARNING_RATES)
+            assert min(few) < rate < max(few)  # the best is neither the first nor the last
+            third = pytest.approx(rate / 3, rel=1e-3)
+            assert [r["learning_rate"] for r in searched if r["epochs"] == 2] == [rate, third]
+            best = max(searched, key=lambda run: run["accuracy"] + run["balanced_accuracy"])
+            assert [(r["learning_rate"], r["epochs"]) for r in finals] == [(best["learning_rate"], best["epochs"])] * 2
             asks_where = head != "linear"  # a mean over positions is the same in a mirror
             assert any(run["mirrored"]["accuracy"] != run["accuracy"] for run in own) == asks_where
-        monkeypatch.setattr(study("ladder_page"), "STEPS", (step,))
+        monkeypatch.setattr(study("ladder_page"), "STEPS", steps)
         lines = list(study("ladder_page").ladder(study("results").Results.read(results)))
         (line,) = [line for line in lines if line.startswith("| longer |")]
         finals = [run for run in runs if run["split"] == "test"]

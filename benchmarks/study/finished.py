@@ -27,8 +27,12 @@ class Runs:
 
     def lacks(self, job: Any) -> bool:
         """Tell whether the job is still to do."""
-        fields = ("row", "seed", "split", "learning_rate", "weight_decay", "epochs")
-        return job.key not in {tuple(record[name] for name in fields) for record in self.done}
+        return job.key not in map(self.key, self.done)
+
+    @staticmethod
+    def key(record: dict[str, Any]) -> tuple[Any, ...]:
+        """Name a finished run by what decides it, as its job was named."""
+        return tuple(record[name] for name in ("row", "seed", "split", "learning_rate", "weight_decay", "epochs"))
 
     def leading(self, row: str) -> list[tuple[float, float]]:
         """List the learning rates and weight decays that the first seed tried, the best first."""

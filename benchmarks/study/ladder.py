@@ -6,7 +6,7 @@ python benchmarks/study/ladder.py --root path/to/lfwa --weights efficientnet-lit
 
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from training import Settings, run
 RESULTS = HERE / "results" / "lfwa-ladder.jsonl"
 HEADS = ("linear", OURS)
 SEEDS = 3
-LEARNING_RATES = (0.002, 0.006, 0.018, 0.054)
-WEIGHT_DECAY = 0.01
+LEARNING_RATES = (0.006, 0.018, 0.054)  # and further three by three, while the best is the first or the last
+FACTOR, WEIGHT_DECAY = 3, 0.01
 SHORT, LONGER = (4,), (4, 8, 16)  # epochs to choose from
 
 
@@ -80,32 +80,69 @@ def climb(step: Step, features: Features, runs: Runs, options: Any) -> None:
 
     def do(head: str, seed: int, settings: Settings, split: str) -> None:
         row = step.row(head)
-        if runs.lacks(Job(None, row.name, seed, settings, split)):
-            started = time.perf_counter()
-            record = run(row, features, seed, settings, split=split, device=options.device)
-            runs.add(record | {"seconds": round(time.perf_counter() - started, 1)})
-            print(f"{describe(record)}, {settings.epochs} epochs", flush=True)
+        job = Job(None, row.name, seed, settings, split)
+        if not runs.lacks(job):
+            return
+        if record := run_before(step, head, job, runs):
+            runs.add(record | {"row": row.name})
+            return
+        started = time.perf_counter()
+        record = run(row, features, seed, settings, split=split, device=options.device)
+        runs.add(record | {"seconds": round(time.perf_counter() - started, 1)})
+        print(f"{describe(record)}, {settings.epochs} epochs", flush=True)
 
     for head in HEADS:
-        for settings in tried(step):
+        while (settings := untried(step, head, runs)) is not None:
             do(head, SEARCH_SEEDS[0], settings, "valid")
     for seed in range(options.seeds):
         for head in HEADS:
             do(head, seed, best(step.row(head).name, runs), "test")
 
 
-def tried(step: Step) -> Iterator[Settings]:
-    """List what each head of a step is tried with, the same for both."""
-    for epochs in step.epochs:
-        for rate in LEARNING_RATES:
-            yield Settings(rate, WEIGHT_DECAY, epochs)
+def untried(step: Step, head: str, runs: Runs) -> Settings | None:
+    """Give what to try next, by a rule that is the same for both heads; None when the search is over.
+
+    The rates first, for the fewest epochs, and on beyond the first and the last as long as these are best; then more
+    epochs at the rate that was best and at a third of it.
+    """
+    row, few = step.row(head).name, step.epochs[0]
+    tried = {(record["learning_rate"], record["epochs"]) for record in searched(row, runs)}
+
+    def lacking(rates: Sequence[float], epochs: int) -> Settings | None:
+        waiting = [rate for rate in rates if (rate, epochs) not in tried]
+        return Settings(waiting[0], WEIGHT_DECAY, epochs) if waiting else None
+
+    if settings := lacking(LEARNING_RATES, few):
+        return settings
+    rate = best(row, runs, few).learning_rate
+    if settings := lacking([_rounded(rate / FACTOR), rate, _rounded(rate * FACTOR)], few):
+        return settings
+    for epochs in step.epochs[1:]:
+        if settings := lacking([rate, _rounded(rate / FACTOR)], epochs):
+            return settings
+    return None
 
 
-def best(row: str, runs: Runs) -> Settings:
+def run_before(step: Step, head: str, job: Job, runs: Runs) -> dict[str, Any] | None:
+    """Find the same run under another step, one of the same images and width."""
+    rows = {other.row(head).name for other in STEPS if (other.images, other.width) == (step.images, step.width)}
+    return next((record for record in runs.done if record["row"] in rows and runs.key(record)[1:] == job.key[1:]), None)
+
+
+def searched(row: str, runs: Runs) -> list[dict[str, Any]]:
+    """List the runs of a row on the validation part."""
+    return [record for record in runs.done if record["row"] == row and record["split"] == "valid"]
+
+
+def best(row: str, runs: Runs, epochs: int | None = None) -> Settings:
     """Give what was best for a row on the validation part, in accuracy and balanced accuracy together."""
-    found = [record for record in runs.done if record["row"] == row and record["split"] == "valid"]
+    found = [record for record in searched(row, runs) if epochs in {None, record["epochs"]}]
     chosen = max(found, key=lambda record: record["accuracy"] + record["balanced_accuracy"])
     return Settings(chosen["learning_rate"], chosen["weight_decay"], chosen["epochs"])
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.4g}")  # 0.006 three times over is 0.018
 
 
 if __name__ == "__main__":
