@@ -1,6 +1,6 @@
 """What options of programs are made of."""
 
-from argparse import Action, ArgumentDefaultsHelpFormatter, ArgumentTypeError
+from argparse import Action, ArgumentDefaultsHelpFormatter, ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 
 
@@ -37,3 +37,20 @@ def positive(text: str) -> float:
     if not float(text) > 0:
         raise ArgumentTypeError(f"must be above 0, got {text}")
     return float(text)
+
+
+def mirror_option(parser: ArgumentParser) -> None:
+    """Add the option that asks the model of mirror images too.
+
+    Example:
+        >>> parser = ArgumentParser()
+        >>> mirror_option(parser)
+        >>> parser.parse_args(["--mirror"]).mirror
+        True
+    """
+    parser.add_argument(
+        "--mirror",
+        action="store_true",
+        help="answer with the mean of each picture and its mirror image, in twice the time; not for attributes that "
+        "tell left from right",
+    )

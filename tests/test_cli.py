@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mtattn import FARAMTN, AttributeGroups, Categorical, Number, Predictor
 from mtattn.cli import COMMANDS, main
@@ -147,6 +147,18 @@ class TestPredict:
         assert [row[0] for row in rows] == [str(photos / name) for name in ("b.JPG", "d.tif", "e.gif", "inside/a.jpg")]
         assert all(0 <= float(value) <= 1 for row in rows for value in row[1:])
         assert "exists already; move it away, or give another file with --csv" in refused(*arguments)
+
+    def test_with_mirror_images_a_picture_says_what_its_mirror_image_says(self, finished, tmp_path):
+        picture = Image.linear_gradient("L").rotate(90).convert("RGB")
+        for name, turned in (("a.png", picture), ("b.png", ImageOps.mirror(picture))):
+            turned.save(tmp_path / name)
+        told = {}
+        for option in ((), ("--mirror",)):
+            run("predict", finished, tmp_path / "a.png", tmp_path / "b.png", "--csv", tmp_path / "out.csv", *option)
+            _, first, second = read_csv(tmp_path / "out.csv")
+            told[option] = first[1:] == second[1:]
+            (tmp_path / "out.csv").unlink()
+        assert told == {(): False, ("--mirror",): True}
 
     def test_pictures_behind_a_link_are_found_and_a_link_that_leads_back_ends(self, finished, photos, tmp_path):
         (tmp_path / "elsewhere").mkdir()

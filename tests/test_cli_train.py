@@ -13,6 +13,7 @@ from test_cli import refused, run
 
 from mtattn import FARAMTN, AttributeGroups, Categorical
 from mtattn.decisions import Decisions
+from mtattn.training import evaluate
 
 pytestmark = pytest.mark.recipe
 
@@ -205,6 +206,16 @@ def test_evaluate_scores_the_part_of_the_run_as_the_run_did(place, tmp_path, cap
     assert set(again["slices"]["Odd"]["values"]) <= {"yes", "no", "(empty)"}
     assert "run on labels.csv" in (tmp_path / "scores/report.html").read_text()
     assert "exists already; move it away" in refused(*evaluated(place, "--output", tmp_path / "scores"))
+
+
+def test_evaluate_with_mirror_images_asks_of_both_and_says_so(place, tmp_path, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "mtattn.recipes.measuring.evaluate", lambda *a, **k: asked.append(k["mirror"]) or evaluate(*a, **k)
+    )
+    run(*evaluated(place, "--mirror", "--output", tmp_path / "both"))
+    assert "4 images, each with its mirror image, part test" in capsys.readouterr().out
+    assert json.loads((tmp_path / "both/metrics.json").read_text())["settings"]["mirror"] is True
 
 
 def test_evaluate_applies_the_thresholds_of_the_model(place, tmp_path, capsys):

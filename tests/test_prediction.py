@@ -136,6 +136,20 @@ def test_maps_average_to_the_logits_and_come_with_the_picture(model, paths):
     torch.testing.assert_close(prediction.image, torch.tensor([1.0, 0, 0])[:, None, None].expand(3, 32, 32))
 
 
+def test_a_picture_and_its_mirror_image_get_the_same_answers(model):
+    images = torch.rand(4, 3, 32, 32)
+    plain, mirror = Predictor(model), Predictor(model, mirror=True)
+    seen, turned = (list(mirror.predict(given, maps=True)) for given in (images, images.flip(-1)))
+    assert torch.equal(logits(seen), logits(turned))
+    each = [logits(plain.predict(given)) for given in (images, images.flip(-1))]
+    assert not torch.allclose(*each)
+    torch.testing.assert_close(logits(seen), sum(each) / 2)
+    for one, other in zip(seen, turned, strict=True):
+        assert torch.equal(one.maps, other.maps.flip(-1))
+        torch.testing.assert_close(one.maps.mean((-2, -1)), one.logits)
+        assert one.centres == other.centres
+
+
 def test_a_bad_picture_is_passed_over_and_named(model, paths):
     paths[2].write_bytes(b"no picture")
     predictor = Predictor(model, batch_size=2)

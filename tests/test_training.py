@@ -414,6 +414,20 @@ class TestEvaluate:
         right = ((logits > 0) == (data.targets > 0.5)).double()
         assert scores["attributes"]["Left"]["accuracy"] == pytest.approx(right[:, 0].mean().item())
 
+    def test_with_mirror_images_each_image_has_the_mean_of_both(self):
+        model, _, _, metrics = setting()
+        data, turned = Squares(16), Squares(16)
+        turned.images = data.images.flip(-1)
+        for each in (data, turned):
+            each.disturb = lambda read, _, images=each.images: images[(read - 1) % 16]
+        scores = evaluate(model, data, metrics, mirror=True)
+        assert evaluate(model, turned, metrics, mirror=True) == scores
+        with torch.no_grad():
+            both = (model.eval()(data.images) + model(turned.images)) / 2
+        loss = F.binary_cross_entropy_with_logits(both, data.targets)
+        assert scores["loss"] == pytest.approx(loss.item(), rel=1e-5)
+        assert evaluate(model, data, metrics)["loss"] != pytest.approx(loss.item(), rel=1e-3)
+
     def test_gives_back_the_mode_of_each_part(self):
         model, _, _, metrics = setting()
         model.train()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mtattn import FARAMTN
-from mtattn._arguments import HelpFormatter, at_least
+from mtattn._arguments import HelpFormatter, at_least, mirror_option
 from mtattn.cli.table import in_lines, open_images, planned, slice_option, slices_of, table_options
 from mtattn.data import TableImages, image_transform
 from mtattn.data.table import read_table
@@ -40,6 +40,7 @@ def parser(prog: str) -> ArgumentParser:
         "all",
     )
     slice_option(parser)
+    mirror_option(parser)
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="write metrics.json, metrics.csv and report.html")
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out pictures that cannot be read")
     parser.add_argument("--batch-size", type=at_least(1), default=256, help="pictures computed at once")
@@ -70,7 +71,8 @@ def main(options: Namespace) -> None:
     chosen = data if split is None or parts is None else data.subset(np.flatnonzero(parts == split))
     train = None if parts is None or "train" not in parts else data.subset(np.flatnonzero(parts == "train"))
     own = train is None or split == "train"
-    print(f"{len(chosen)} images, {f'part {split}' if split else 'all of the table'}; ", end="")
+    views = ", each with its mirror image" if options.mirror else ""
+    print(f"{len(chosen)} images{views}, {f'part {split}' if split else 'all of the table'}; ", end="")
     print("baselines know their own labels" if own else "baselines know the labels of the training part")
     chosen.transform = image_transform(**model.config["image"])
     metrics = AttributeMetrics(model.groups, Baselines(model.groups, chosen if train is None else train))
@@ -82,10 +84,13 @@ def main(options: Namespace) -> None:
         slices={name: [cells[row] for row in chosen.rows] for name, cells in columns.items()},
         batch_size=options.batch_size,
         workers=options.workers,
+        mirror=options.mirror,
     )
     print(*told(results), sep="\n")
     if options.output is not None:
-        asked = {"model": str(options.model), "table": str(options.labels), "split": split or "all"}
+        asked = {"model": str(options.model), "table": str(options.labels), "split": split or "all"} | (
+            {"mirror": True} if options.mirror else {}
+        )
         results |= {"settings": asked | {"images": len(chosen)}, "versions": versions()}
         title = f"{Path(options.model).name} on {options.labels.name}"
         options.output.mkdir(parents=True, exist_ok=True)

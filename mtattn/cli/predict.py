@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mtattn
-from mtattn._arguments import HelpFormatter, at_least
+from mtattn._arguments import HelpFormatter, at_least, mirror_option
 
 if TYPE_CHECKING:
     from mtattn.prediction import Prediction
@@ -36,6 +36,7 @@ def parser(prog: str) -> ArgumentParser:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the probabilities here in place of tables")
     parser.add_argument("--maps", type=Path, metavar="FOLDER", help="save a figure of attribute maps for each picture")
     parser.add_argument("--num-maps", type=at_least(1), default=6, help="maps of so many attributes, the likeliest")
+    mirror_option(parser)
     parser.add_argument("--device", help="where to compute: cpu, cuda, cuda:1; a GPU where there is one")
     parser.add_argument("--batch-size", type=at_least(1), default=32, help="pictures computed at once")
     parser.add_argument("--workers", type=at_least(1), help="threads that read pictures; one a core")
@@ -47,7 +48,11 @@ def main(options: Namespace) -> None:
     from mtattn.prediction import write_csv  # noqa: PLC0415  brings torch, which --help does without
 
     predictor = mtattn.Predictor(
-        options.model, device=options.device, batch_size=options.batch_size, workers=options.workers
+        options.model,
+        device=options.device,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        mirror=options.mirror,
     )
     images = list(find(options.images))
     if options.csv is not None and options.csv.exists():

@@ -78,6 +78,24 @@ class InTorch:
         return map_centres(self.model, size)
 
 
+class WithMirrorImages:
+    """Another engine, asked of each image and of its mirror image."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.groups, self.config = engine, engine.groups, engine.config
+
+    def __call__(self, images: Float[Tensor, "batch color height width"], *, maps: bool) -> Outputs:
+        """Compute the mean of both; the maps of the mirror image are turned back."""
+        logits, found = self.engine(images, maps=maps)
+        mirrored, turned = self.engine(images.flip(-1), maps=maps)
+        both = None if found is None or turned is None else (found + turned.flip(-1)) / 2
+        return (logits + mirrored) / 2, both
+
+    def map_centres(self, size: Sequence[int]) -> Centres | None:
+        """Tell what the engine tells."""
+        return self.engine.map_centres(size)
+
+
 class InOnnxruntime:
     """A file of :func:`mtattn.export.export_onnx` in onnxruntime, on the CPU unless told otherwise."""
 

@@ -16,7 +16,7 @@ from mtattn.decisions import Decisions, decisions_of
 from mtattn.functional import Centres
 from mtattn.groups import Attribute, AttributeGroups, Categorical, Ordinal
 from mtattn.models import FARAMTN
-from mtattn.prediction.engines import open_engine
+from mtattn.prediction.engines import WithMirrorImages, open_engine
 from mtattn.prediction.pictures import preparation, read_ahead
 
 
@@ -90,6 +90,8 @@ class Predictor:
         device: Where to compute; a GPU where there is one if None, but for an ONNX file the CPU.
         batch_size: How many pictures are computed at once.
         workers: How many threads read pictures ahead; as many as there are cores if None.
+        mirror: Whether to answer with the mean of the logits of each picture and its mirror image, in twice the time;
+            not for attributes that tell left from right.
 
     Attributes:
         groups: The attributes, in the order of the logits.
@@ -117,9 +119,11 @@ class Predictor:
         device: str | torch.device | None = None,
         batch_size: int = 32,
         workers: int | None = None,
+        mirror: bool = False,
     ) -> None:
         check_positive("Predictor", batch_size=batch_size, workers=1 if workers is None else workers)
-        self._engine = open_engine(model, device)
+        engine = open_engine(model, device)
+        self._engine = WithMirrorImages(engine) if mirror else engine
         self.groups = self._engine.groups
         self.batch_size, self.workers = batch_size, workers or os.cpu_count() or 1
         self.skipped: list[OSError] = []

@@ -25,6 +25,7 @@ def measure_test(
     slices: Mapping[str, Sequence[str]],
     batch_size: int,
     workers: int,
+    mirror: bool = False,
 ) -> dict[str, Any]:
     """Measure "test", and where there are decisions or slices those; slices are scored with the decisions applied.
 
@@ -36,8 +37,9 @@ def measure_test(
         slices: By column, the value of each image.
         batch_size: Images a step and process.
         workers: Processes that read images.
+        mirror: Whether to take the mean for each image and its mirror image.
     """
-    test = evaluate(model, data, metrics, batch_size=batch_size, workers=workers)
+    test = evaluate(model, data, metrics, batch_size=batch_size, workers=workers, mirror=mirror)
     test["intervals"] = metrics.intervals()
     test["labels"] = _count_labels(data)
     results: dict[str, Any] = {"test": test}

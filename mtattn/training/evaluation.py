@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -31,6 +32,7 @@ def evaluate(
     batch_size: int = 256,
     mixed_precision: str = "no",
     workers: int = 0,
+    mirror: bool = False,
 ) -> dict[str, Any]:
     """Measure a model on a data set; several processes share the images, and all return the same.
 
@@ -41,6 +43,7 @@ def evaluate(
         batch_size: Images a step and process.
         mixed_precision: "no", "bf16" or "fp16".
         workers: Processes that read images.
+        mirror: Whether to take the mean of the outputs for each image and its mirror image, in twice the time.
 
     Returns:
         What ``metrics.compute()`` returns, and "loss", the mean over the labels of their losses, in nats.
@@ -60,7 +63,21 @@ def evaluate(
     accelerator = new_accelerator(mixed_precision)
     collate = Collate("evaluate", metrics.groups)
     loader = DataLoader(own_share(accelerator, data), batch_size, num_workers=workers, collate_fn=collate)
+    model = WithMirrorImages(model) if mirror else model
     return measure(accelerator, model.to(accelerator.device), loader, metrics.to(accelerator.device))
+
+
+class WithMirrorImages(nn.Module):
+    """Another model, asked of each image and of its mirror image."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Float[Tensor, "batch color height width"]) -> Float[Tensor, "batch column"]:
+        """Compute the mean of both."""
+        mean: Tensor = (self.model(images).float() + self.model(images.flip(-1)).float()) / 2
+        return mean
 
 
 @torch.no_grad()
