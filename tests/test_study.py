@@ -176,49 +176,54 @@ class TestTraining:
                 assert math.isclose(run["learning_rate"] * run["trunk_factor"], expected)
 
     def test_each_head_climbs_a_step_with_the_settings_that_its_search_found(self, study, monkeypatch, tmp_path):
-        ladder, features = study("ladder"), self.features(study)
-        for split in ("valid", "test"):  # the second view of an image is its mirror image
-            features.inputs[split] = np.concatenate([features.inputs[split], features.inputs[split][..., ::-1]], 1)
-        monkeypatch.setattr(ladder, "load", lambda _: features)
+        ladder, page, trained = study("ladder"), study("ladder_page"), []
+        peaks, scores = {"linear": 0.162, "faramtn": 0.006}, ("accuracy", "balanced_accuracy", "average_precision")
+
+        def run(row, _, seed, settings, *, split, device):
+            head = row.name.split(", ")[1]
+            rate = peaks[head] / (1 if settings.epochs == 1 else 3)  # more epochs want a lower rate
+            score = 0.8 + settings.epochs / 100 - 0.01 * abs(math.log(settings.learning_rate / rate)) + seed / 1e6
+            found = dict.fromkeys(scores, score)
+            trained.append((row.name, seed, split))
+            record = {"row": row.name, "seed": seed, "split": split, **asdict(settings), **found}
+            return record | {"mirrored": dict.fromkeys(scores, score + 0.001)}
+
         steps = (
             ladder.Step("wide", "wider", width=32, epochs=(1,)),
             ladder.Step("long", "longer", width=32, epochs=(1, 2)),
         )
         monkeypatch.setattr(ladder, "STEPS", steps)
-        trained, plain = [], ladder.run
-        monkeypatch.setattr(ladder, "run", lambda *a, **k: trained.append(r := plain(*a, **k)) or r)
+        monkeypatch.setattr(ladder, "load", lambda _: None)
+        monkeypatch.setattr(ladder, "run", run)
         results = tmp_path / "runs.jsonl"
         for _ in range(2):  # the second time nothing is left to do
             ladder.main(["--root", ".", "--seeds", "2", "--results", str(results)])
         runs = [json.loads(line) for line in results.read_text().splitlines()]
-        first = [run for run in runs if run["row"].startswith("wide") and run["split"] == "valid"]
-        again = [
-            run for run in runs if run["row"].startswith("long") and run["epochs"] == 1 and run["split"] == "valid"
-        ]
-        assert [run | {"row": ""} for run in again] == [run | {"row": ""} for run in first]
-        assert len({(r["row"][4:], r["seed"], r["split"], r["learning_rate"], r["epochs"]) for r in trained}) == len(
-            trained
-        )
-        for head in ("linear", "faramtn"):
+        assert len(trained) == 5 + 4 + 2 * 2 + 2 * (2 + 2)  # what is the same under another step is not done again
+        rates = {"linear": [0.006, 0.018, 0.054, 0.162, 0.486], "faramtn": [0.006, 0.018, 0.054, 0.002]}
+        for head, peak in peaks.items():
             own = [run for run in runs if run["row"] == f"long, {head}"]
-            searched, finals = ([r for r in own if r["split"] == split] for split in ("valid", "test"))
-            few = {r["learning_rate"]: r["accuracy"] + r["balanced_accuracy"] for r in searched if r["epochs"] == 1}
-            rate = max(few, key=few.__getitem__)
-            assert set(few) >= set(ladder.LEARNING_RATES)
-            assert min(few) < rate < max(few)  # the best is neither the first nor the last
-            third = pytest.approx(rate / 3, rel=1e-3)
-            assert [r["learning_rate"] for r in searched if r["epochs"] == 2] == [rate, third]
-            best = max(searched, key=lambda run: run["accuracy"] + run["balanced_accuracy"])
-            assert [(r["learning_rate"], r["epochs"]) for r in finals] == [(best["learning_rate"], best["epochs"])] * 2
-            asks_where = head != "linear"  # a mean over positions is the same in a mirror
-            assert any(run["mirrored"]["accuracy"] != run["accuracy"] for run in own) == asks_where
-        monkeypatch.setattr(study("ladder_page"), "STEPS", steps)
-        lines = list(study("ladder_page").ladder(study("results").Results.read(results)))
+            searched, finals = (
+                [(r["learning_rate"], r["epochs"]) for r in own if r["split"] == s] for s in ("valid", "test")
+            )
+            assert searched == [*((rate, 1) for rate in rates[head]), (peak, 2), (peak / 3, 2)]
+            assert finals == [(peak / 3, 2)] * 2
+        monkeypatch.setattr(page, "STEPS", steps)
+        assert page.best_step(runs).name == "long"
+        lines = list(page.ladder(runs))
         (line,) = [line for line in lines if line.startswith("| longer |")]
-        finals = [run for run in runs if run["split"] == "test"]
-        rows = [[run["accuracy"] for run in finals if run["row"] == f"long, {head}"] for head in ladder.HEADS]
-        means = [f"{100 * np.mean(row):.2f}" for row in rows]
-        assert [cell.split(" / ")[0].strip() for cell in line.split("|")[2:4]] == means
+        assert line.split("|")[2].split(" / ")[0].strip() == line.split("|")[3].split(" / ")[0].strip() == "82.00"
+        assert any(line.startswith("- accuracy: +0.00") for line in lines)
+        assert sum("+0.10 points of accuracy (+0.10 to +0.10)" in line for line in lines) == 1
+        assert [line.split("|")[2].strip() for line in page.best_of_ladder(runs)] == ["82.00", "82.00"]
+
+    def test_a_run_is_scored_with_mirror_images_where_there_are_some(self, study):
+        training, features, rows = study("training"), self.features(study, 64), study("rows")
+        features.inputs["test"] = np.concatenate([features.inputs["test"], features.inputs["test"][..., ::-1]], 1)
+        for name in ("linear", "faramtn"):
+            run = training.run(rows.BY_NAME[name], features, 0, training.Settings(0.02, 0.01, 2), split="test")
+            asks_where = name != "linear"  # a mean over positions is the same in a mirror
+            assert (run["mirrored"]["loss"] != pytest.approx(run["loss"], rel=1e-6)) == asks_where
 
     def test_the_recipe_and_one_linear_layer_get_the_same_options_and_are_run_once(self, study, monkeypatch, tmp_path):
         trained, commands = study("trained"), []

@@ -20,7 +20,7 @@ from training import Settings, run
 
 RESULTS = HERE / "results" / "lfwa-ladder.jsonl"
 HEADS = ("linear", OURS)
-SEEDS = 3
+SEEDS = 5
 LEARNING_RATES = (0.006, 0.018, 0.054)  # and further three by three, while the best is the first or the last
 FACTOR, WEIGHT_DECAY = 3, 0.01
 SHORT, LONGER = (4,), (4, 8, 16)  # epochs to choose from

@@ -5,15 +5,15 @@ from statistics import fmean
 from typing import Any
 
 import texts
-from compare import holm, paired
+from compare import Difference, holm, paired
 from crops import CROPS, EPOCHS, RATE, SIZE, row_name
 from crops import RESULTS as CROP_RESULTS
 from finished import Runs
-from ladder import HEADS, LEARNING_RATES, RESULTS, STEPS
+from ladder import FACTOR, HEADS, LEARNING_RATES, RESULTS, STEPS, Step
 from results import SCORES, SETS, Results
 from trained import RESULTS as TRAINED_RESULTS
 from trained import STEPS as TRAINED_STEPS
-from words import marked, percent
+from words import marked, percent, points
 
 
 def around() -> Iterable[str]:
@@ -25,18 +25,18 @@ def around() -> Iterable[str]:
         yield from lines
 
 
-def ladder(results: Results | None = None) -> Iterable[str]:
+def ladder(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[str]:
     """Write what each step bought, as far as the ladder was climbed."""
-    results = Results.read(RESULTS) if results is None else results
-    steps = [step for step in STEPS if all(step.row(head).name in results.runs for head in HEADS)]
+    runs = Runs(RESULTS).done if runs is None else runs
+    results, steps = Results.of(runs), climbed(runs)
     if not steps:
         return
     names = {step.name: [step.row(head).name for head in HEADS] for step in steps}
     yield "### Step by step"
     yield ""
     seeds = sorted({len(results.runs[row]) for pair in names.values() for row in pair})
-    told = {"seeds": " or ".join(map(str, seeds)), "rates": ", ".join(f"{rate:g}" for rate in LEARNING_RATES)}
-    yield texts.LADDER.format(**told)
+    rates = ", ".join(f"{rate:g}" for rate in LEARNING_RATES)
+    yield texts.LADDER.format(seeds=" or ".join(map(str, seeds)), rates=rates, factor=FACTOR)
     keys = [(step.name, score) for step in steps for score in SCORES]
     differences = holm([_gain(results, *names[step], score) for step, score in keys])
     found = dict(zip(keys, differences, strict=True))
@@ -52,6 +52,71 @@ def ladder(results: Results | None = None) -> Iterable[str]:
         cells += [" / ".join(percent(_mirrored(results.runs[row])) for row in rows)]
         cells += [" / ".join(str(next(iter(results.runs[row].values()))["epochs"]) for row in rows)]
         yield f"| {step.title} | {' | '.join(cells)} |"
+    yield ""
+    yield from _what_remains(steps[0], best_step(runs), found)
+    yield from _mirror_images(results, names)
+    if missing := [step.title for step in STEPS if step not in steps]:
+        yield f"Not run yet: {'; '.join(missing)}."
+        yield ""
+
+
+def best_of_ladder(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[str]:
+    """Write rows for the literature's table: both heads in the step that was best on the validation part."""
+    runs = Runs(RESULTS).done if runs is None else runs
+    if not climbed(runs):
+        return
+    results, step = Results.of(runs), best_step(runs)
+    for head, title in zip(HEADS, ("one linear layer", "FARAMTN"), strict=True):
+        row = step.row(head).name
+        accuracy, seeds = percent(results.mean(row, "accuracy")), len(results.runs[row])
+        yield f"| {title}, {seeds} seeds | {accuracy} | the frozen trunk again, in [the best step](#step-by-step) |"
+
+
+def climbed(runs: Sequence[Mapping[str, Any]]) -> list[Step]:
+    """List the steps in which both heads were scored on the test half."""
+    rows = {run["row"] for run in runs if run["split"] == "test"}
+    return [step for step in STEPS if all(step.row(head).name in rows for head in HEADS)]
+
+
+def best_step(runs: Sequence[Mapping[str, Any]]) -> Step:
+    """Give the step in which FARAMTN was best on the validation part."""
+
+    def valid(step: Step) -> float:
+        own = [run for run in runs if run["row"] == step.row(HEADS[1]).name and run["split"] == "valid"]
+        return max(run["accuracy"] + run["balanced_accuracy"] for run in own)
+
+    return max(climbed(runs), key=valid)
+
+
+def _what_remains(first: Step, best: Step, found: Mapping[tuple[str, str], Difference]) -> Iterable[str]:
+    """Say what FARAMTN gains where everything around it is as it comes, and where it is good."""
+    if first == best:
+        return
+    yield (
+        f"**What remains of FARAMTN's gain over one linear layer.** From the first row to *{best.title}*, "
+        "the one in which FARAMTN is best on the validation part:"
+    )
+    yield ""
+    for score, title in SCORES.items():
+        before, after = found[first.name, score], found[best.name, score]
+        yield f"- {title}: {points(before)}, {before.words}; then {points(after)}, {after.words}."
+    yield ""
+
+
+def _mirror_images(results: Results, names: Mapping[str, Sequence[str]]) -> Iterable[str]:
+    """Say what the mean of an image and its mirror image gains, from the least to the most of all runs."""
+    told = []
+    for place, title in enumerate(("one linear layer", "FARAMTN")):
+        records = [record for pair in names.values() for record in results.runs[pair[place]].values()]
+        ends = []
+        for score, name in SCORES.items():
+            gains = [100 * (record["mirrored"][score] - record[score]) for record in records]
+            ends.append(f"{fmean(gains):+.2f} points of {name} ({min(gains):+.2f} to {max(gains):+.2f})")
+        told.append(f"{title} gains {', '.join(ends)}")
+    yield (
+        f"**Mirror images.** In the mean over all these runs, and from the least to the most, {'; '.join(told)}. "
+        "It takes twice the time: [`--mirror`](../how-to/predict-a-folder.md#mirror-images)."
+    )
     yield ""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import texts
 from compare import Difference, holm, paired
 from figures import draw_differences, draw_tasks
-from ladder_page import around
+from ladder_page import around, best_of_ladder
 from mixed_page import mixed
 from parts_page import controls, forms
 from results import SCORES, SETS, STEPS, Results
@@ -311,6 +311,7 @@ def literature(results: Mapping[str, Results]) -> Iterable[str]:
     ):
         if results[name].runs:
             yield f"| FARAMTN, {results[name].seeds} seeds | {percent(results[name].mean(OURS, 'accuracy'))} | {note} |"
+    yield from best_of_ladder()
     yield ""
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -41,9 +41,14 @@ class Results:
 
     @classmethod
     def read(cls, path: Path) -> "Results":
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return cls.of(map(json.loads, lines))
+
+    @classmethod
+    def of(cls, records: Iterable[Mapping[str, Any]]) -> "Results":
+        """Keep the runs that count, of all that were done."""
         runs: dict[str, dict[int, Any]] = defaultdict(dict)
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-            record = json.loads(line)
+        for record in records:
             if record["split"] == "test":
                 runs[record["row"]][record["seed"]] = record
         return cls(dict(runs))
