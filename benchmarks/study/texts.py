@@ -122,9 +122,10 @@ accuracy / average precision on the test half, in %; minutes a run, one linear l
 """
 CROPS = """\
 Chosen on the validation part, for each data set; no test part was read. The same frozen trunk at {size} pixels, one
-view of each image, {epochs} epochs, one learning rate ({rate:g}) for all, which is far below one linear layer's best:
-compare shares here, not heads. Accuracy / balanced accuracy / average precision, in %. LFWA's pictures here are the middle 180 of LFW's 250 pixels. The recipes keep the shares
-that were best: 0.6 of these pictures, which is 0.43 of LFW's own, and 0.65 of CelebA's.
+view of each image, {epochs} epochs, one learning rate ({rate:g}) for all, far below one linear layer's best: compare
+shares here, not heads. Accuracy / balanced accuracy / average precision, in %. LFWA's pictures here are the middle 180
+of LFW's 250 pixels. The recipes keep the shares that were best: 0.6 of these pictures, which is 0.43 of LFW's own, and
+0.65 of CelebA's.
 """
 TASKS = """\
 Attributes of a face, with binary cross-entropy each, converge at similar speeds. DWS is made for tasks that do
