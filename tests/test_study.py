@@ -380,6 +380,113 @@ class TestTraining:
         assert "PETA, split by person: accuracy +10.0" in text  # what CGFF gains
         assert text.count(", more;") + text.count(", more.") == 3
 
+    def people(self, study):
+        """Faces of 24 people whose first channels tell who and how old they are; files are named as LFW's are."""
+        from mtattn.data import CELEBA_ATTRIBUTES
+
+        recognition, rng, files = study("recognition"), np.random.default_rng(0), {}
+        sets = {"faces": ({}, {}), "aged": ({}, {})}
+        for place, split in enumerate(recognition.SPLITS):
+            files[split] = [f"P{8 * place + person}/{number}.jpg" for person in range(8) for number in range(16)]
+            who, years = rng.normal(size=(8, 16)).repeat(16, 0), rng.integers(0, 70, (128, 1))
+            for (inputs, labels), told in zip(sets.values(), (who, years / 35 - 1), strict=True):
+                maps = rng.normal(0, 0.1, (128, 1, 16, 2, 2))
+                maps[:, 0, : told.shape[1]] += told[:, :, None, None]
+                inputs[split] = maps.astype(np.float16)
+                labels[split] = ((who @ rng.normal(size=(16, 40)) > 0) if told is who else years).astype(np.float16)
+        features = study("features").Features
+        faces, aged = (
+            features(names, *own)
+            for names, own in zip([tuple(CELEBA_ATTRIBUTES), ("years",)], sets.values(), strict=True)
+        )
+        return recognition.joined(faces, aged, files, recognition.made_pairs(files["test"]))
+
+    def test_recognition_has_one_search_for_each_row(self, study, tmp_path, monkeypatch):
+        recognition, data = study("recognition"), self.people(study)
+        monkeypatch.setattr(recognition, "data_of", lambda _: data)
+        monkeypatch.setattr(recognition, "EPOCHS", (1, 2))
+        monkeypatch.setattr(recognition, "RATES", (0.01, 0.03))
+        results, threads, rows = tmp_path / "runs.jsonl", str(torch.get_num_threads()), ["identity", "age"]
+        options = ["--root", ".", "--fairface", ".", "--results", str(results), "--seeds", "2", "--threads", threads]
+        for _ in range(2):  # the second time nothing is left to do
+            recognition.main([*options, "--rows", *rows])
+        runs = [json.loads(line) for line in results.read_text().splitlines()]
+        final = [run for run in runs if run["split"] == "test"]
+        assert [(run["seed"], run["row"]) for run in final] == [(seed, row) for seed in (0, 1) for row in rows]
+        for row in rows:
+            tried = [run for run in runs if run["row"] == row and run["split"] == "valid"]
+            assert [(run["learning_rate"], run["epochs"]) for run in tried[:2]] == [(0.01, 1), (0.03, 1)]
+            (chosen,) = {(run["learning_rate"], run["epochs"]) for run in final if run["row"] == row}
+            best = max(tried, key=lambda run: run["chosen_by"])
+            assert chosen == (best["learning_rate"], best["epochs"])
+
+    def test_the_page_says_what_recognition_gains_and_only_once_all_rows_are_there(self, study):
+        page, recognition = study("recognition_page"), study("recognition")
+        noise, gains = [0.001, -0.001, 0.0005, -0.0005, 0.0], {"mix": 0.1, "listen": 0.2, "joined": -0.1}
+        runs = []
+        for place, (name, row) in enumerate(recognition.ROWS.items()):
+            for seed in range(5):
+                score = 0.6 + gains.get(name, 0) + noise[seed] * (place + 1)
+                run = {"row": name, "seed": seed, "split": "test", "learning_rate": 0.01, "epochs": 3}
+                run |= {"parameters": 1000 * len(row.tasks), "multiply_adds": 10**6}
+                if "age" in row.tasks:
+                    run |= {"years_off": 10 * score, "years_off_always_the_median": 12.0}
+                if "attributes" in row.tasks:
+                    run |= dict.fromkeys(["accuracy", "balanced_accuracy", "average_precision"], score)
+                if row.tasks != ("age",):
+                    run |= {"verification": score, "eer": 1 - score, "pairs": 40, "same": 30}
+                runs.append(run)
+        text = "\n".join(page.recognition(runs))
+        assert "- *AAFACE's fusion: AttentionalFusion*: +10.00 " in text
+        assert "minus AAFACE's fusion: +10.00 " in text
+        assert "- who it is, accuracy: -10.00 " in text
+        assert "parameters: 3 k against 3 k in three models" in text
+        assert "on the 40 of LFW's pairs" in text
+        assert "75.00 % of them show one person" in text
+        assert "always the median: 12.00" in text
+        assert "| identity alone | 60.00 | 40.00 |" in text
+        assert not list(page.recognition([run for run in runs if run["row"] != "age"]))
+
+    def test_a_joined_model_learns_each_task_from_those_who_know_it(self, study):
+        recognition, data = study("recognition"), self.people(study)
+        row = recognition.ROWS["joined"]
+        part = data.part(row, "train")
+        assert [int((~own.isnan()).any(1).sum()) for own in part.targets.values()] == [128, 128, 128]
+        assert len(part.maps) == 256
+        record = recognition.measure(data, "joined", 0, recognition.Settings(0.02, 0.01, 12), "test")
+        assert record["years_off"] < 0.7 * record["years_off_always_the_median"]
+        assert record["verification"] > 0.8
+
+    @pytest.mark.parametrize(("name", "hears"), [("mix", True), ("listen", True), ("joined", False)])
+    def test_identity_takes_in_the_attributes_where_its_fusion_says_so(self, study, name, hears):
+        recognition, data = study("recognition"), self.people(study)
+        torch.manual_seed(0)
+        head = recognition.Head(16, data.groups, data.ages, recognition.ROWS[name]).eval()
+        for parameter in head.parameters():  # a new CGFF adds nothing to what it hears
+            torch.nn.init.normal_(parameter, 0, 0.1)
+        maps = torch.randn(2, 16, 2, 2)
+        before = head(maps)
+        with torch.no_grad():
+            head.wsgsa.up_bias.add_(1)  # of the attributes' gates
+            if name == "mix":
+                head.soft[0].weight.mul_(2)
+        after = head(maps)
+        assert not torch.equal(before["attributes"], after["attributes"])
+        assert torch.equal(before["identity"], after["identity"]) != hears
+
+    def test_only_pairs_of_people_who_were_not_trained_on_are_measured(self, study, tmp_path):
+        recognition = study("recognition")
+        for name in ("A/A_0001", "A/A_0002", "B/B_0001", "B/B_0002", "C/C_0001"):
+            (tmp_path / "lfw" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / f"lfw/{name}.jpg").write_bytes(b"")
+        lines = ["2\t1", "A\t1\t2", "A\t1\tC\t1", "B\t1\t2", "A\t2\tB\t2"]
+        (tmp_path / "pairs.txt").write_text("\n".join(lines) + "\n")
+        test = ["B/B_0001.jpg", "A/A_0001.jpg", "B/B_0002.jpg", "A/A_0002.jpg"]  # C was trained on
+        pairs = recognition.lfw_pairs(tmp_path, test)
+        assert list(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) == [(1, 3), (0, 2), (3, 2)]
+        assert pairs.same.tolist() == [True, True, False]
+        assert pairs.fold.tolist() == [0, 1, 1]
+
     @pytest.mark.parametrize("terms", [{"center": 0.5}, {"view": 1.0}, {"mask": 0.5}, {"center": 0.5, "gated": True}])
     def test_what_parformer_adds_trains_all_it_has_and_changes_no_score_by_the_viewpoint(self, study, terms):
         if "view" in terms:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from mtattn.data import LFWA, PETA, PETA_GROUPS, CelebA, SyntheticFaces, image_transform
+from mtattn.data import LFWA, PETA, PETA_GROUPS, CelebA, FairFace, SyntheticFaces, image_transform
 from mtattn.data.transforms import Augmentation
 from mtattn.models.backbones import build_backbone
 
@@ -152,15 +152,18 @@ def _one_view(
 def _data(source: Source, split: str, transform: Callable[[Any], Any]) -> Any:
     if source.data == "lfwa":
         return LFWA(_root(source), split, transform=transform)
+    if source.data == "fairface":
+        faces = FairFace(_root(source), split, attributes=["years"], transform=transform)
+        return faces.subset(range(0, len(faces), 3))  # about as many as LFWA has, so that neither drowns the other
     if source.data == "celeba":
         return CelebA(_root(source), split, transform=transform)
     if source.data == "peta":
         yes_or_no = [kind for kind in PETA_GROUPS.kinds if isinstance(kind, str)]
         return PETA(_root(source), split, attributes=yes_or_no, by_person=source.by_person, transform=transform)
-    faces = source.cache / f"drawn-{NUM_DRAWN}"
-    if not (faces / "list_eval_partition.txt").exists():
-        SyntheticFaces(NUM_DRAWN, seed=0).write(faces)
-    return CelebA(faces, split, transform=transform)
+    drawn = source.cache / f"drawn-{NUM_DRAWN}"
+    if not (drawn / "list_eval_partition.txt").exists():
+        SyntheticFaces(NUM_DRAWN, seed=0).write(drawn)
+    return CelebA(drawn, split, transform=transform)
 
 
 def _root(source: Source) -> Path:

@@ -14,6 +14,7 @@ from figures import draw_differences, draw_tasks
 from ladder_page import around, best_of_ladder
 from mixed_page import mixed
 from parts_page import controls, forms
+from recognition_page import recognition
 from results import SCORES, SETS, STEPS, Results
 from rows import (
     BY_NAME,
@@ -84,6 +85,7 @@ def page(results: Mapping[str, Results]) -> str:
         *shorter(results[FROM_SCRATCH.results], FROM_SCRATCH, "From scratch", texts.FROM_SCRATCH),
         *forms(),
         *side_by_side(),
+        *recognition(),
         *around(),
         *tasks(Results.read(HERE / "results" / "tasks.jsonl")),
         *mixed(),

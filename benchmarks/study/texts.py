@@ -89,11 +89,30 @@ attributes occur together. In PETA's official split people of the test part were
 FARAMTN minus FARAMTN without it:
 """
 SYSTEMS_LEFT_OUT = """\
-Not in these tables, because the trunk is frozen: several levels of a trunk (MGMTN, SwinFace), what PARFormer's losses
-and its mask do to the trunk's own features, and recognition (SwinFace's joined training, AAFACE's fusion), which has
-its numbers in the programs of `examples/systems` only.
+Not in these tables, because the trunk is frozen: several levels of a trunk (MGMTN, SwinFace), and what PARFormer's
+losses and its mask do to the trunk's own features.
 
     python benchmarks/study/systems.py lfwa --root path/to/lfwa --weights efficientnet-lite0-57934424.pth
+
+"""
+RECOGNITION = """\
+SwinFace trains one network for attributes, age and recognition on data of which each knows a part; AAFACE mixes the
+features of attributes into those of recognition. Here both are heads on the map of one frozen trunk at {size} pixels:
+LFWA's training half with its 40 attributes and, for who has three pictures or more, the person; every third picture of
+FairFace with the age. Branches are gates on one convolution, identity is an embedding trained by CosFace, and the loss
+of a joined model is the sum of the losses of the models for one task. With a convolution each and a frozen trunk, a
+joined model would be exactly one model each, so this comparison is also the one of shared with own convolutions. In
+AAFACE's two forms, which are our reading, attributes and identity have a convolution each.
+
+*Accuracy* is that of the LFW protocol, the threshold of each fold chosen on the others, on the {pairs:,} of LFW's pairs
+whose people are all in LFWA's test half: nobody in them was trained on. {same} % of them show one person, so that is
+what *always the same* would reach. The search is one for all: rates {rates} for {few} epochs, then the best of them for
+{many}, chosen on people of the training half who are not trained on, with all their pairs and as many of two people;
+{seeds} seeds. Bold: more or less after Holm's correction for all comparisons of this section. The trunk knows objects,
+not faces, and learns nothing: this compares heads, it makes no recogniser. FairFace's ages are impressions of
+annotators.
+
+    python benchmarks/study/recognition.py --root path/to/lfwa --fairface path/to/fairface --weights ...
 
 """
 AROUND = """\

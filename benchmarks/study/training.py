@@ -85,7 +85,7 @@ def fit(
     periods: int,
 ) -> np.ndarray:
     """Train, and note each default group's mean training loss over every quarter of an epoch: (quarter, group)."""
-    optimizer = torch.optim.AdamW(_parameter_groups(model, loss, settings))
+    optimizer = torch.optim.AdamW(parameter_groups(model, loss, settings))
     steps = len(targets) // BATCH
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_cosine(0.1, settings.epochs * steps))
     members = _members(groups)
@@ -162,7 +162,8 @@ def _members(groups: AttributeGroups) -> Tensor:
     return torch.tensor([[(a in own) / len(own) for a in groups.attributes] for own in default.values()])
 
 
-def _parameter_groups(model: nn.Module, loss: nn.Module, settings: Settings) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, loss: nn.Module, settings: Settings) -> list[dict[str, Any]]:
+    """Give the optimizer the parameters with their rates; only matrices decay."""
     whole = isinstance(model, nn.Sequential) and len(model) == 2
     parts = [(model[0], settings.trunk_factor), (model[1], 1.0)] if whole else [(model, 1.0)]
     return [
