@@ -14,7 +14,19 @@ from pathlib import Path
 import torch
 from common import Bench
 
-BENCHES = ("wsgsa", "cgff", "heads", "dws_loss", "compile", "libmtl", "faramtn", "kinds", "data", "prediction")
+BENCHES = (
+    "wsgsa",
+    "cgff",
+    "heads",
+    "systems",
+    "dws_loss",
+    "compile",
+    "libmtl",
+    "faramtn",
+    "kinds",
+    "data",
+    "prediction",
+)
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -42,6 +42,21 @@ def test_one_command_measures_and_keeps_what_it_measured_before(tmp_path):
     assert results["heads"]["machine"]["kind"] == "cpu"
 
 
+def test_the_parts_of_other_systems_compute_what_their_loops_compute(monkeypatch):
+    pytest.importorskip("timm", reason="the extra recipes is not installed")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import bench_systems
+    import torch
+    from common import Bench
+
+    bench = Bench("cpu", threads=torch.get_num_threads(), blocks=1, seed=0)
+    bench_systems.compare_maximum(bench, 2, 32, 3, 2)
+    bench_systems.compare_masks(bench, 2, 4, 3, 2, 6)
+    bench_systems.compare_centers(bench, 3, 4, 5)
+    assert [len(row.contenders) for row in bench.rows] == [3, 2, 3]
+    assert all(row.facts["largest_difference"] < 1e-5 for row in bench.rows)
+
+
 @pytest.mark.recipe
 def test_the_program_for_gpus_passes_its_dry_run_on_a_cpu(tmp_path):
     command = [sys.executable, BENCHMARKS / "gpu.py", "--output", tmp_path / "out", "--device", "cpu"]
