@@ -49,15 +49,15 @@ class Step:
 
 CUT, FINE = {"crop": 0.6}, {"drop_stages": 2}
 STEPS = (
-    Step("study", "the study's setting: all of the picture, 4 x 4 positions"),
+    Step("study", "as in the study: all of the picture, 4 x 4 positions"),
     Step("crop", "the middle 0.6 of the picture", CUT),
-    Step("crop-075", "or the middle 0.75 of it", {"crop": 0.75}),
-    Step("fine", "or the map two stages earlier, 8 x 8 positions", FINE),
-    Step("crop-fine", "both: the middle 0.6 and the finer map", CUT | FINE),
+    Step("crop-075", "the middle 0.75 of it", {"crop": 0.75}),
+    Step("fine", "all of the picture, the map two stages earlier: 8 x 8 positions", FINE),
+    Step("crop-fine", "the middle 0.6 and the finer map", CUT | FINE),
     Step("long", "these two, and 4, 8 or 16 epochs, as each head does best", CUT | FINE, epochs=LONGER),
-    Step("wide", "or 512 channels in place of 256", CUT | FINE, width=512),
-    Step("wide-long", "512 channels and 4, 8 or 16 epochs", CUT | FINE, width=512, epochs=LONGER),
-    Step("size-192", "and 192 pixels in place of 128", CUT | FINE | {"size": 192}, width=512, epochs=LONGER),
+    Step("wide", "these two, and 512 channels in place of 256", CUT | FINE, width=512),
+    Step("wide-long", "these two, 512 channels, and 4, 8 or 16 epochs", CUT | FINE, width=512, epochs=LONGER),
+    Step("size-192", "all of this at 192 pixels in place of 128", CUT | FINE | {"size": 192}, width=512, epochs=LONGER),
 )
 
 

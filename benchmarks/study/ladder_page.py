@@ -15,6 +15,8 @@ from trained import RESULTS as TRAINED_RESULTS
 from trained import STEPS as TRAINED_STEPS
 from words import marked, percent, points
 
+TITLES = ("one linear layer", "FARAMTN")  # of the heads
+
 
 def around() -> Iterable[str]:
     """Write all that was measured of what surrounds the heads."""
@@ -56,7 +58,7 @@ def ladder(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[str]:
     yield from _what_remains(steps[0], best_step(runs), found)
     yield from _mirror_images(results, names)
     if missing := [step.title for step in STEPS if step not in steps]:
-        yield f"Not run yet: {'; '.join(missing)}."
+        yield f"Not run yet: *{'*; *'.join(missing)}*."
         yield ""
 
 
@@ -66,7 +68,7 @@ def best_of_ladder(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[
     if not climbed(runs):
         return
     results, step = Results.of(runs), best_step(runs)
-    for head, title in zip(HEADS, ("one linear layer", "FARAMTN"), strict=True):
+    for head, title in zip(HEADS, TITLES, strict=True):
         row = step.row(head).name
         accuracy, seeds = percent(results.mean(row, "accuracy")), len(results.runs[row])
         yield f"| {title}, {seeds} seeds | {accuracy} | the frozen trunk again, in [the best step](#step-by-step) |"
@@ -106,7 +108,7 @@ def _what_remains(first: Step, best: Step, found: Mapping[tuple[str, str], Diffe
 def _mirror_images(results: Results, names: Mapping[str, Sequence[str]]) -> Iterable[str]:
     """Say what the mean of an image and its mirror image gains, from the least to the most of all runs."""
     told = []
-    for place, title in enumerate(("one linear layer", "FARAMTN")):
+    for place, title in enumerate(TITLES):
         records = [record for pair in names.values() for record in results.runs[pair[place]].values()]
         ends = []
         for score, name in SCORES.items():
