@@ -161,6 +161,21 @@ class TestPARFormer:
         apart = [-(raised[i, j] / (raised[i, j] + raised[i, others[i]].sum())).log() for i, j in pairs]
         torch.testing.assert_close(loss(outputs, targets), plain + 0.5 * centers + torch.stack(apart).mean())
 
+    @pytest.mark.parametrize("views", [[torch.nan] * 3, [1, torch.nan, torch.nan], [2, 2, 2], [0, 1, 2]])
+    def test_without_two_images_of_a_view_and_one_of_another_the_views_cost_nothing(self, views, program):
+        parformer = program("parformer")
+        model = parformer.System(parformer.GROUPS, "resnet10t", pretrained=False, mask=0)
+        loss = parformer.Losses(parformer.GROUPS, model)
+        targets = torch.ones(3, len(parformer.GROUPS.attributes))
+        targets[:, -1] = torch.tensor(views)
+        outputs = model(torch.rand(3, 3, 64, 32))
+        found = loss(outputs, targets)
+        found.backward()
+        assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+        plain = DWSLoss(parformer.GROUPS, rule="equal")(outputs, targets)
+        centers = model.centers(model.grouped[:, :-1], targets[:, :-1])
+        torch.testing.assert_close(found, plain + 0.5 * centers)
+
     def test_the_parameters_of_the_model_are_not_those_of_its_loss(self, program):
         parformer = program("parformer")
         model = parformer.System(parformer.GROUPS, "resnet18", pretrained=False, mask=0)
@@ -227,6 +242,19 @@ class TestRecognition:
         torch.testing.assert_close(identities.CosFace(groups)(outputs, targets), unit * theirs(embeddings[:3], who[:3]))
         measured = identities.CosFace(groups).eval()(outputs[:3], targets[:3])
         torch.testing.assert_close(measured, unit * torch.nn.functional.cross_entropy(outputs[:3], who[:3]))
+
+    @pytest.mark.parametrize(("who", "costs"), [([torch.nan] * 3, False), ([1, torch.nan, 1], True)])
+    def test_a_batch_without_any_identity_or_with_one_person_only_trains(self, who, costs, program):
+        from mtattn import Categorical
+
+        identities = program("identities")
+        groups = AttributeGroups({"who": [Categorical("identity", ["ann", "bob"])]})
+        outputs = torch.randn(3, 2, requires_grad=True)
+        loss = identities.CosFace(groups)(outputs, torch.tensor(who)[:, None])
+        loss.backward()
+        assert bool(loss > 0) == costs
+        assert outputs.grad.isfinite().all()
+        assert outputs.grad.any(1).tolist() == [not np.isnan(person) for person in who]
 
     def test_identity_hears_every_group_and_no_group_hears_identity(self, program):
         from mtattn import Categorical
