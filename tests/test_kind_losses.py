@@ -275,7 +275,7 @@ def test_soft_labels_of_binary_attributes_may_stand_beside_other_kinds():
     torch.testing.assert_close(got[0], F.binary_cross_entropy_with_logits(outputs[0, 0], targets[0, 0]))
 
 
-@pytest.mark.parametrize("groups", [MIXED, AttributeGroups({"a": ["Hat"]})], ids=["mixed", "binary"])
+@pytest.mark.parametrize("groups", [MIXED, *(AttributeGroups({"a": [kind]}) for kind in ("Hat", HAIR, STAGE, AGE))])
 @pytest.mark.parametrize(("dtype", "summed"), [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)])
 def test_sums_and_their_counts_are_of_one_type(groups, dtype, summed):
     outputs, targets = labelled(groups, 0, dtype=torch.float32)
