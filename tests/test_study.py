@@ -1,6 +1,7 @@
 """The study: its heads, its file of runs, its statistics, and that page and README say what the rows say."""
 
 import importlib
+import itertools
 import json
 import math
 import sys
@@ -487,10 +488,25 @@ class TestTraining:
         assert pairs.same.tolist() == [True, True, False]
         assert pairs.fold.tolist() == [0, 1, 1]
 
+    @pytest.mark.parametrize(
+        "views", [[0, 1, 2, 0, 1, 0], [0, 0, 0], [0, 1, 2], []], ids=["three", "one", "no pair", "none"]
+    )
+    def test_the_viewpoint_loss_is_that_of_its_pairs(self, study, views):
+        scores, seen = torch.randn(len(views), 3, dtype=torch.float64, requires_grad=True), torch.tensor(views)
+        found = study("system_heads").view_loss(scores, seen.double())
+        unit, terms = scores / scores.norm(dim=1, keepdim=True), []
+        for i, j in itertools.permutations(range(len(views)), 2):
+            if seen[i] == seen[j]:
+                others = sum((unit[i] @ unit[n] / 0.1).exp() for n in range(len(views)) if seen[n] != seen[i])
+                same = (unit[i] @ unit[j] / 0.1).exp()
+                terms.append(-(same / (same + others)).log())
+        expected = torch.stack(terms).mean() if terms else torch.zeros((), dtype=torch.float64)
+        torch.testing.assert_close(found, expected)
+        (gradient,) = torch.autograd.grad(found, scores)
+        assert gradient.isfinite().all()
+
     @pytest.mark.parametrize("terms", [{"center": 0.5}, {"view": 1.0}, {"mask": 0.5}, {"center": 0.5, "gated": True}])
     def test_what_parformer_adds_trains_all_it_has_and_changes_no_score_by_the_viewpoint(self, study, terms):
-        if "view" in terms:
-            pytest.importorskip("pytorch_metric_learning", reason="the extra neighbours is not installed")
         heads = study("system_heads")
         groups = study("grouping").default_groups(["personalMale", "hairLong", "footwearShoes"])
         torch.manual_seed(0)
