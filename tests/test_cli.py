@@ -240,9 +240,11 @@ class TestExport:
 
     def test_takes_the_folder_of_a_model_and_replaces_a_file_only_when_asked(self, finished, tmp_path):
         arguments = ["export", finished / "model", tmp_path / "face.onnx", "--no-maps", "--fixed-size"]
-        run(*arguments)
+        (tmp_path / "face.onnx").write_bytes(b"somebody's")
         assert "face.onnx exists already; move it away, or replace it with --overwrite" in refused(*arguments)
+        assert (tmp_path / "face.onnx").read_bytes() == b"somebody's"
         run(*arguments, "--overwrite")
+        assert (tmp_path / "face.onnx").stat().st_size > 1000
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

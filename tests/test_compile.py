@@ -47,9 +47,16 @@ METHODS = {
 methods = pytest.mark.parametrize(("case", "name"), [pytest.param(*pair, id=key) for key, pair in METHODS.items()])
 
 
-@cases()
-@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-def test_compiles_without_a_graph_break(training, case):
+@pytest.mark.parametrize(
+    ("case", "training"),
+    [
+        pytest.param(case, training, id=f"{'training' if training else 'evaluation'}-{name}")
+        for name, case in CASES.items()
+        for training in (True, False)
+        if training or case.is_loss or case.has_norm  # the others do the same in both
+    ],
+)
+def test_compiles_without_a_graph_break(case, training):
     module = case.grown().train(training)
     compiled = torch.compile(copy.deepcopy(module), fullgraph=True, backend="aot_eager")
     for seed in range(2):
@@ -87,11 +94,11 @@ def test_every_rule_compiles_without_a_graph_break(rule):
             torch.testing.assert_close(other.weights, module.weights)
 
 
-@cases(MODELS)
+@cases({name: case for name, case in MODELS.items() if name != "FARAMTN from timm"})  # the rest of it is timm's
 def test_other_batch_sizes_compile_once_more_at_most(case):
     counter = CompileCounterWithBackend("eager")
     compiled = torch.compile(case.grown().eval(), fullgraph=True, backend=counter)
-    for batch in (4, 6, 8, 10):
+    for batch in (4, 6, 8):
         assert len(compiled(*case.inputs(batch=batch))) == batch
     assert counter.frame_count <= 2
 
@@ -190,7 +197,7 @@ def test_a_training_step_with_its_loss_is_one_graph_and_two_more_for_other_batch
     for mode in (True, False):
         model.train(mode)
         loss.train(mode)
-        for batch in (4, 6, 8, 10):
+        for batch in (4, 6, 8):
             compiled(torch.rand(batch, 3, 16, 16), torch.randint(0, 2, (batch, 4)).float()).backward()
             loss.step()
     assert counter.frame_count <= 3

@@ -199,3 +199,9 @@ def test_real_splits_join_to_the_whole_and_reach_the_majority_baseline():
     assert (len(trainval), len(everything)) == (6263, 13143)
     majority = trainval.targets.mean(0).round()
     assert (test.targets == majority).float().mean() == pytest.approx(0.7095, abs=5e-4)
+
+
+def test_a_file_that_was_written_again_is_read_again(root):
+    before = LFWA(root, "all").targets
+    write_labels(root, labels=[[1 - first, second] for first, second in LABELS])
+    assert torch.equal(LFWA(root, "all").targets[:, 0], 1 - before[:, 0])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ class LFWA(AttributeImages):
         if not 0 <= validation < 1:
             raise ValueError(f"LFWA: validation is a share in [0, 1), got {validation}; 0.1 takes every tenth person.")
         places = [existing_root("LFWA", root, _SOURCE)]
-        names, labels, columns = _read_labels(first_file("LFWA", places, [_LABELS], _SOURCE))
+        file = first_file("LFWA", places, [_LABELS], _SOURCE)
+        names, labels, columns = _read_labels(file, file.stat().st_mtime_ns)
         halves = _read_indices(first_file("LFWA", places, [_INDICES], _SOURCE), len(names))
         rows = _rows_of(split, names, *halves, validation)
         super().__init__(
@@ -96,7 +98,11 @@ def _rows_of(
     return rows[split]
 
 
-def _read_labels(path: Path) -> tuple[Shaped[np.ndarray, " image"], Int8[np.ndarray, "image attribute"], list[str]]:
+@lru_cache(maxsize=1)  # 13,000 references take seconds, and a recipe opens three parts
+def _read_labels(
+    path: Path,
+    _: int,  # when it was written: a file that changes is read again
+) -> tuple[Shaped[np.ndarray, " image"], Int8[np.ndarray, "image attribute"], tuple[str, ...]]:
     with _opened(path, ("AttrName", "label", "name")) as file:
         columns = [text.strip().replace(" ", "_") for text in _strings(file, "AttrName", path)]
         names = np.array([text.replace("\\", "/") for text in _strings(file, "name", path)])
@@ -120,7 +126,7 @@ def _read_labels(path: Path) -> tuple[Shaped[np.ndarray, " image"], Int8[np.ndar
             f"LFWA: a label is 0 or 1, got {labels[row, column]:g} for {columns[column]!r} of {names[row]} in {path}; "
             f"correct the file or get it again."
         )
-    return names, (2 * labels - 1).astype(np.int8), columns
+    return names, (2 * labels - 1).astype(np.int8), tuple(columns)
 
 
 def _read_indices(path: Path, num_images: int) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
