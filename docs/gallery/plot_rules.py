@@ -13,7 +13,7 @@ from trained import GROUPS, new_model, tensors, train_briefly, trained
 
 from mtattn import DWSLoss
 
-EPOCHS = 6
+EPOCHS = 5
 rules = ["equal", "dws", "dwa", "trend", "random"]
 images, targets = tensors(trained().faces, "train", size=32)
 images, targets = images[:1200], targets[:1200]  # half of them, to save time
