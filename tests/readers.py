@@ -20,11 +20,12 @@ from safetensors.torch import save_file
 from serving import write_model
 from settings import perturbed, tiny
 from test_data_lfwa import NAMES, write_indices, write_labels
+from test_data_pa100k import write as write_pa100k
 from test_data_peta_mat import write as write_peta
 
 from mtattn import AttributeGroups
 from mtattn.cli import evaluate
-from mtattn.data import LFWA, PETA, CelebA, FairFace, LFWPairs, TableImages, read_image
+from mtattn.data import LFWA, PA100K, PETA, CelebA, FairFace, LFWPairs, TableImages, read_image
 from mtattn.data.table import Plan, propose, read_plan, read_table, write_plan
 from mtattn.export import read_onnx_metadata
 from mtattn.functional import draw_maps
@@ -146,6 +147,11 @@ def write_lfwa(folder):
 def write_peta_mat(folder):
     pictures(folder, [f"images/{number:05}.png" for number in (1, 2, 3)])
     write_peta(folder)
+
+
+def write_annotation(folder):
+    pictures(folder / "data", [f"{number:06}.jpg" for number in range(1, 5)])
+    write_pa100k(folder)
 
 
 def write_csv(name, header, rows):
@@ -323,6 +329,7 @@ READERS = {
     "columns": Reader("plan.toml", write_config, read_config, TOML, names=("labels.csv",)),
     "LFWA labels": Reader("lfw_att_40.mat", write_lfwa, lambda f: LFWA(f, "train").targets),
     "LFWA halves": Reader("indices_train_test.mat", write_lfwa, lambda f: LFWA(f, "train").targets),
+    "annotation.mat": Reader("annotation.mat", write_annotation, lambda f: PA100K(f, "train").targets),
     "PETA.mat": Reader("PETA.mat", write_peta_mat, lambda f: PETA(f, "train").targets),
     "peta.csv": Reader(
         "peta.csv",

@@ -1,4 +1,4 @@
-"""Data: CelebA, LFWA, FairFace and PETA from disk, drawn faces without any download, and the presets for them."""
+"""Data: CelebA, LFWA, FairFace, PETA and PA-100K from disk, drawn faces without any download, and presets."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mtattn.data.lfw_pairs import LFWPairs
     from mtattn.data.lfwa import LFWA
     from mtattn.data.own import read_csv_labels
+    from mtattn.data.pa100k import PA100K, PA100K_GROUPS
     from mtattn.data.peta import PETA, PETA_GROUPS
     from mtattn.data.rows import AttributeRows, read_row
     from mtattn.data.synthetic import PlantedRelations, SyntheticFaces, SyntheticKinds
@@ -41,6 +42,8 @@ __all__ = [
     "FAIRFACE_GROUPS_YEARS",
     "LFWA",
     "LFWA_CROP",
+    "PA100K",
+    "PA100K_GROUPS",
     "PETA",
     "PETA_GROUPS",
     "AttributeImages",
@@ -71,6 +74,8 @@ _MODULE_OF = {
     "FAIRFACE_GROUPS_YEARS": "fairface",
     "FairFace": "fairface",
     "LFWA": "lfwa",
+    "PA100K": "pa100k",
+    "PA100K_GROUPS": "pa100k",
     "PETA": "peta",
     "PETA_GROUPS": "peta",
     "JointDataset": "joint",
