@@ -153,6 +153,12 @@ def test_an_unknown_name_is_refused_with_what_is_near(name, message):
         check_known("Data", "attribute", [name], ["Smiling", "Young"])
 
 
+def test_of_many_known_names_fifty_are_told_and_the_others_counted():
+    known = [f"{number:04}" for number in range(1250)]
+    with pytest.raises(ValueError, match=r"^Data: no name 'Zzz'; there are 0000, .*, 0049 and 1,200 more\.$"):
+        check_known("Data", "name", ["Zzz"], known)
+
+
 def test_known_names_pass():
     assert check_known("Data", "attribute", ["Young"], ["Smiling", "Young"]) is None
 
