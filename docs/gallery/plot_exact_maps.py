@@ -12,6 +12,9 @@ import matplotlib.pyplot as plt
 import torch
 from trained import tensors, trained
 
+from mtattn.functional import draw_maps
+from mtattn.models import map_centres
+
 model, _, faces = trained()
 images, _ = tensors(faces, "test")
 smiling = model.groups.attributes.index("Smiling")
@@ -47,7 +50,7 @@ assert error < 1e-4
 
 # %%
 # Two faces, the surest that smiles and the surest that does not, and below them all
-# test faces.
+# test faces. A cell of a map is drawn where it looks, not in its share of the square.
 
 figure = plt.figure(figsize=(5.4, 6.4))
 figure.set_label(
@@ -60,6 +63,7 @@ rows = figure.subplot_mosaic(
     height_ratios=[1, 1, 1.7],
 )
 limit = maps.abs().max()
+centres = map_centres(model, (64, 64))
 for row, index in enumerate([int(logits.argmax()), int(logits.argmin())]):
     rows[f"face {row}"].imshow(images[index].permute(1, 2, 0) / 2 + 0.5)
     rows[f"face {row}"].set_ylabel(f"logit {logits[index]:.1f}")
@@ -68,7 +72,8 @@ for row, index in enumerate([int(logits.argmax()), int(logits.argmin())]):
         ("cam", grad_cam, "Grad-CAM"),
     ):
         axes = rows[f"{name} {row}"]
-        axes.imshow(values[index], cmap="PuOr_r", vmin=-limit, vmax=limit)
+        drawn = draw_maps(values[index], (64, 64), centres)
+        axes.imshow(drawn, cmap="PuOr_r", vmin=-limit, vmax=limit)
         axes.set_xlabel(f"mean {values[index].mean():.1f}")
         axes.set_title(title if row == 0 else "")
 for name, axes in rows.items():

@@ -12,7 +12,8 @@ import matplotlib.pyplot as plt
 import torch
 from trained import new_model, tensors, trained
 
-from mtattn import functional
+from mtattn.functional import draw_maps
+from mtattn.models import map_centres
 
 model, _, faces = trained()
 test_images, _ = tensors(faces, "test")
@@ -33,7 +34,7 @@ assert torch.allclose(
 # %%
 # What a mask would tell: discs where the parts of an aligned face lie, like those of
 # ``examples/systems/mgmtn.py``, each with its height, width and radius in shares of the
-# picture. :func:`~mtattn.functional.mask_positions` turns masks into positions.
+# picture. They are scaled as positions are, to a mean of 1.
 
 DISCS = {
     "Hair": [(0.15, 0.50, 0.22), (0.32, 0.21, 0.14), (0.32, 0.79, 0.14)],
@@ -51,18 +52,20 @@ masks = torch.stack(
         sum((y - v) ** 2 + (x - u) ** 2 < r**2 for v, u, r in discs).clamp(max=1)
         for discs in DISCS.values()
     ]
-)[None].float()
-told = functional.mask_positions(masks, (8, 8))[0]
+).float()
+told = masks / masks.mean((-2, -1), keepdim=True)
 
 # %%
 # Both laid over the mean face; what was learnt is the mean over the queries and the
-# test faces. The group for the whole face has no mask.
+# test faces, drawn where the 8 by 8 positions look. The group for the whole face has no
+# mask.
 
-where = dict(zip(model.groups, positions.mean(0), strict=True))
+drawn = draw_maps(positions.mean(0), (64, 64), map_centres(model, (64, 64)))
+where = dict(zip(model.groups, drawn, strict=True))
 mean_face = test_images.mean(0).permute(1, 2, 0) / 2 + 0.5
 figure, grid = plt.subplots(4, 4, figsize=(5.6, 6.8))
 figure.set_label(
-    "The mean face, twice for each of seven groups of attributes: with the positions "
+    "The mean face, twice for each of seven groups of attributes: with the places "
     "that its mask tells, and with the mean weight that it learnt for each of 8 by 8 "
     "positions; once more with what the group of the whole face learnt."
 )
@@ -73,10 +76,8 @@ panels += [("learnt", "Holistic", where["Holistic"])]
 for axes in grid.flat:
     axes.set_axis_off()
 for axes, (how, name, weight) in zip(grid.flat, panels, strict=False):
-    axes.imshow(mean_face, extent=(0, 8, 8, 0))
-    picture = axes.imshow(
-        weight, cmap="PuOr_r", vmin=0, vmax=2, alpha=0.7, extent=(0, 8, 8, 0)
-    )
+    axes.imshow(mean_face)
+    picture = axes.imshow(weight, cmap="PuOr_r", vmin=0, vmax=2, alpha=0.7)
     axes.set_title(f"{name}, {how}")
 figure.colorbar(
     picture, ax=grid, shrink=0.6, extend="max", label="weight of the position"
