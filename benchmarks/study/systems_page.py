@@ -65,23 +65,24 @@ def _table(data: str, found: Found, compared: Compared) -> Iterable[str]:
 
 
 def _advice(found: Found, compared: Compared) -> str:
-    """Say which rows are best in balanced accuracy, and which is the cheapest of those not told apart from it."""
+    """Say which row is best in balanced accuracy, and which is the cheapest of those not told apart from FARAMTN."""
     score = "balanced_accuracy"
     means = {name: fmean(_scores(found, name, score).values()) for name in found}
     best = max(means, key=lambda name: means[name])
-    if best != OURS and compared[best, score].words == "more":
-        return (
-            f"*{_plain(best)}* has the best balanced accuracy, {points(compared[best, score])} points more than "
-            "FAR-AMTN."
-        )
     alike = [name for name in found if name == OURS or compared[name, score].words == "no difference"]
     cost = {name: next(iter(found[name].values()))["multiply_adds"] for name in alike}
     least = min(cost, key=lambda name: cost[name])
+    if best != OURS and compared[best, score].words == "more":
+        first = f"*{_plain(best)}* has the best balanced accuracy, {points(compared[best, score])} more than FAR-AMTN"
+        lost = [other for other in SCORES if compared[best, other].words == "less"]
+        first += "".join(f", but {SCORES[other]} {points(compared[best, other])}" for other in lost)
+    else:
+        first = "no row has more balanced accuracy than FAR-AMTN after correction"
     if least == OURS:
-        return "take FAR-AMTN: no cheaper row reaches its balanced accuracy."
+        return f"{first}; none that is cheaper reaches its balanced accuracy."
     return (
-        f"no row has more balanced accuracy than FAR-AMTN after correction, and the cheapest that is not told apart "
-        f"from it is *{_plain(least)}*, {points(compared[least, score])}: no difference."
+        f"{first}. The cheapest that is not told apart from FAR-AMTN in it is *{_plain(least)}*, "
+        f"{points(compared[least, score])}: no difference."
     )
 
 

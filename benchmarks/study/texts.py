@@ -86,7 +86,9 @@ after Holm's correction for all comparisons of a table; all else is no differenc
 SYSTEMS_EXCHANGE = """\
 **Does exchange between groups gain only where people leak?** PIL (IJCV 2025) says so of methods that model how
 attributes occur together. In PETA's official split people of the test part were trained on, too. What CGFF gains,
-FARAMTN minus FARAMTN without it:
+FARAMTN minus FARAMTN without it, is below. Each has its own rate and number of epochs, and longer training moves
+answers from no to yes: where accuracy and balanced accuracy disagree, average precision, which needs no threshold,
+tells which order of the images is better.
 """
 SYSTEMS_LEFT_OUT = """\
 Not in these tables, because the trunk is frozen: several levels of a trunk (MGMTN, SwinFace), and what PARFormer's
