@@ -92,8 +92,12 @@ class WithMirrorImages:
         return (logits + mirrored) / 2, both
 
     def map_centres(self, size: Sequence[int]) -> Centres | None:
-        """Tell what the engine tells."""
-        return self.engine.map_centres(size)
+        """Tell where the means look: between where a cell looks and where its counterpart in the mirror image does."""
+        found = self.engine.map_centres(size)
+        if found is None:
+            return None
+        both = zip(found.columns, reversed(found.columns), strict=True)
+        return Centres(found.rows, [(1 + column - other) / 2 for column, other in both])
 
 
 class InOnnxruntime:
