@@ -5,16 +5,14 @@ from statistics import fmean
 from typing import Any
 
 import texts
-from compare import Difference, holm, paired
 from finished import Runs
 from parts import CONTROLS, CROPS, FORMS, NUM_PLANTED, PLANTED, RESULTS, SIZE, row_of
-from results import SCORES, SETS
+from results import SCORES, SETS, Results
 from rows import OURS
 from words import marked, percent
 
 TITLES = SETS | {"peta": "PETA, split by person", PLANTED: "planted relations"}
 README_SETS, SCORE = ("lfwa", "celeba", "peta", PLANTED), "balanced_accuracy"
-Found = Mapping[str, Mapping[int, Mapping[str, Any]]]  # form, seed, scores
 
 
 def forms(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[str]:
@@ -31,9 +29,9 @@ def forms(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[str]:
 def table(runs: Sequence[Mapping[str, Any]], data: str, split: str) -> Iterable[str]:
     """Write how each form differs from FARAMTN on a data set, paired over seeds and corrected together."""
     found = _found(runs, data, split)
-    if OURS not in found or len(found) == 1:
+    if OURS not in found.runs or len(found.runs) == 1:
         return
-    less = _less(found)
+    less = found.against_ours()
     yield f"### {TITLES[data][0].upper() + TITLES[data][1:]}, {'test' if split == 'test' else 'validation'} part"
     yield ""
     yield (
@@ -41,13 +39,13 @@ def table(runs: Sequence[Mapping[str, Any]], data: str, split: str) -> Iterable[
         "| differs between groups | parameters | seeds |"
     )
     yield "| --- | --- |" + " ---: |" * 7
-    for form, own in found.items():
+    for form, own in found.runs.items():
         section, title, _ = FORMS[form]
-        means = " / ".join(percent(fmean(_scores(found, form, score).values())) for score in SCORES)
-        gaps = [""] * 3 if form == OURS else [marked(less[form, score]) for score in SCORES]
+        means = " / ".join(percent(found.mean(form, score)) for score in SCORES)
+        gaps = [""] * 3 if form == OURS else [marked(less[OURS, form, score]) for score in SCORES]
         told = [record["differing"] for record in own.values() if record["differing"] is not None]
         share = f"{100 * fmean(told):.1f} %" if told else ""
-        parameters = f"{next(iter(own.values()))['parameters'] / 1e3:,.0f} k"
+        parameters = found.parameters(form)
         yield f"| {section} | {title} | {means} | {' | '.join(gaps)} | {share} | {parameters} | {len(own)} |"
     yield ""
 
@@ -56,30 +54,14 @@ def controls(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[str]:
     """Write the README's table: balanced accuracy of each form minus that of FARAMTN, on real data and planted."""
     runs = Runs(RESULTS).done if runs is None else runs
     found = {data: _found(runs, data, "test") for data in README_SETS}
-    less = {data: _less(own) for data, own in found.items()}
-    yield texts.CONTROLS.format(seeds=min(len(own[OURS]) for own in found.values()), size=SIZE)
+    less = {data: own.against_ours() for data, own in found.items()}
+    yield texts.CONTROLS.format(seeds=min(len(own.runs[OURS]) for own in found.values()), size=SIZE)
     yield "| in place of FARAMTN's part | " + " | ".join(TITLES[data] for data in README_SETS) + " |"
     yield "| --- |" + " ---: |" * len(README_SETS)
     for form in CONTROLS[1:]:
-        cells = [marked(less[data][form, SCORE]) if form in found[data] else "" for data in README_SETS]
+        cells = [marked(less[data][OURS, form, SCORE]) if form in found[data].runs else "" for data in README_SETS]
         yield f"| {FORMS[form][1]} | {' | '.join(cells)} |"
 
 
-def _less(found: Found) -> Mapping[tuple[str, str], Difference]:
-    """Give how each form differs from FARAMTN in each score, paired over seeds and corrected together."""
-    keys = [(form, score) for form in found if form != OURS for score in SCORES]
-    differences = [paired(_scores(found, form, score), _scores(found, OURS, score)) for form, score in keys]
-    return dict(zip(keys, holm(differences), strict=True))
-
-
-def _found(runs: Sequence[Mapping[str, Any]], data: str, split: str) -> Found:
-    by_row = {row_of(data, form).name: form for form in FORMS}
-    found: dict[str, dict[int, Mapping[str, Any]]] = {}
-    for record in runs:
-        if record["split"] == split and record["row"] in by_row:
-            found.setdefault(by_row[record["row"]], {})[record["seed"]] = record
-    return {form: found[form] for form in FORMS if form in found}
-
-
-def _scores(found: Found, form: str, score: str) -> dict[int, float]:
-    return {seed: record[score] for seed, record in found[form].items()}
+def _found(runs: Sequence[Mapping[str, Any]], data: str, split: str) -> Results:
+    return Results.of(runs, {row_of(data, form).name: form for form in FORMS}, split=split)

@@ -1,28 +1,26 @@
 """What the page says of recognition and age beside attributes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
 import texts
-from compare import Difference, holm, paired
+from compare import Difference
 from finished import Runs
 from recognition import EPOCHS, RATES, RESULTS, ROWS, SIZE
-from results import SCORES
+from results import SCORES, Results
 from words import marked, percent, points
 
 LEAST_SEEDS = 2
-Found = Mapping[str, Mapping[int, Mapping[str, Any]]]  # row, seed, scores
 Compared = Mapping[tuple[str, str, str], Difference]  # the second row minus the first, in a score
 FUSIONS = ("mix", "listen", "joined")
 
 
 def recognition(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[str]:
     """Write who is told apart by what, then what one model for all has of each task."""
-    found = _found(Runs(RESULTS).done if runs is None else runs)
-    if set(found) != set(ROWS):
+    found = Results.of(Runs(RESULTS).done if runs is None else runs, {row: row for row in ROWS}, seeds=LEAST_SEEDS)
+    if set(found.runs) != set(ROWS):
         return
-    compared, first = _compared(found), next(iter(found["identity"].values()))
+    compared, first = _compared(found), next(iter(found.runs["identity"].values()))
     rates = ", ".join(f"{rate:g}" for rate in RATES)
     yield "## Recognition beside attributes"
     yield ""
@@ -31,7 +29,7 @@ def recognition(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[str
         rates=rates,
         few=EPOCHS[0],
         many=EPOCHS[1],
-        seeds=min(map(len, found.values())),
+        seeds=found.seeds,
         pairs=first["pairs"],
         same=percent(first["same"] / first["pairs"]),
     )
@@ -40,29 +38,29 @@ def recognition(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[str
     yield from _told(found, compared)
 
 
-def _who(found: Found, compared: Compared) -> Iterable[str]:
+def _who(found: Results, compared: Compared) -> Iterable[str]:
     yield "| who is it? | accuracy, % | equal error rate, % | minus identity alone, accuracy | equal error rate |"
     yield "| --- |" + " ---: |" * 4
-    for name, own in found.items():
+    for name, own in found.runs.items():
         if "verification" in next(iter(own.values())):
-            means = [percent(_mean(found, name, score)) for score in ("verification", "eer")]
+            means = [percent(found.mean(name, score)) for score in ("verification", "eer")]
             gaps = [_cell(compared, "identity", name, score) for score in ("verification", "eer")]
             yield f"| {ROWS[name].title} | {' | '.join(means + gaps)} |"
     yield ""
 
 
-def _joined(found: Found, compared: Compared) -> Iterable[str]:
+def _joined(found: Results, compared: Compared) -> Iterable[str]:
     yield (
         "| trained for | accuracy / balanced / AP | minus attributes alone, accuracy | balanced accuracy "
         "| years off | minus age alone | parameters | multiply-adds | rate, epochs |"
     )
     yield "| --- |" + " ---: |" * 8
-    for name, own in found.items():
+    for name, own in found.runs.items():
         first = next(iter(own.values()))
         knows, ages = "accuracy" in first, "years_off" in first
-        means = " / ".join(percent(_mean(found, name, score)) for score in SCORES) if knows else ""
+        means = " / ".join(percent(found.mean(name, score)) for score in SCORES) if knows else ""
         cells = [means, *(_cell(compared, "attributes", name, score) for score in ("accuracy", "balanced_accuracy"))]
-        cells += [f"{_mean(found, name, 'years_off'):.2f}" if ages else ""]
+        cells += [f"{found.mean(name, 'years_off'):.2f}" if ages else ""]
         cells += [_cell(compared, "age", name, "years_off", scale=1)]
         cells += [f"{first['parameters'] / 1e3:,.0f} k", f"{first['multiply_adds'] / 1e6:.1f} M"]
         cells += [f"{first['learning_rate']:g}, {first['epochs']}"]
@@ -70,7 +68,7 @@ def _joined(found: Found, compared: Compared) -> Iterable[str]:
     yield ""
 
 
-def _told(found: Found, compared: Compared) -> Iterable[str]:
+def _told(found: Results, compared: Compared) -> Iterable[str]:
     """Say in words what attributes do for recognition, and what joining costs."""
     yield "**What attributes do for recognition.** Accuracy on the pairs, in points, against identity alone:"
     yield ""
@@ -85,36 +83,19 @@ def _told(found: Found, compared: Compared) -> Iterable[str]:
     for score in ("accuracy", "balanced_accuracy"):
         yield f"- attributes, {SCORES[score]}: {_words(compared['attributes', 'joined', score])};"
     years = compared["age", "joined", "years_off"]
-    guess = _mean(found, "age", "years_off_always_the_median")
+    guess = found.mean("age", "years_off_always_the_median")
     yield f"- age, years off (less is better): {points(years, scale=1)}, {years.words}; always the median: {guess:.2f}."
-    alone = [next(iter(found[name].values()))["parameters"] for name in ("attributes", "identity", "age")]
-    one = next(iter(found["joined"].values()))["parameters"]
+    alone = [next(iter(found.runs[name].values()))["parameters"] for name in ("attributes", "identity", "age")]
+    one = next(iter(found.runs["joined"].values()))["parameters"]
     yield f"- parameters: {one / 1e3:,.0f} k against {sum(alone) / 1e3:,.0f} k in three models."
     yield ""
 
 
-def _compared(found: Found) -> Compared:
+def _compared(found: Results) -> Compared:
     keys = [("identity", name, score) for name in ("attributes", *FUSIONS) for score in ("verification", "eer")]
     keys += [("attributes", name, score) for name in FUSIONS for score in ("accuracy", "balanced_accuracy")]
     keys += [("age", "joined", "years_off"), ("mix", "listen", "verification")]
-    pairs = [paired(_scores(found, own, score), _scores(found, other, score)) for other, own, score in keys]
-    return dict(zip(keys, holm(pairs), strict=True))
-
-
-def _found(runs: Sequence[Mapping[str, Any]]) -> Found:
-    found: dict[str, dict[int, Mapping[str, Any]]] = {}
-    for record in runs:
-        if record["split"] == "test":
-            found.setdefault(record["row"], {})[record["seed"]] = record
-    return {name: found[name] for name in ROWS if len(found.get(name, {})) >= LEAST_SEEDS}
-
-
-def _scores(found: Found, name: str, score: str) -> dict[int, float]:
-    return {seed: record[score] for seed, record in found[name].items()}
-
-
-def _mean(found: Found, name: str, score: str) -> float:
-    return fmean(_scores(found, name, score).values())
+    return found.compared(keys)
 
 
 def _cell(compared: Compared, alone: str, name: str, score: str, **style: Any) -> str:

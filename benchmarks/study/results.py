@@ -45,13 +45,28 @@ class Results:
         return cls.of(map(json.loads, lines))
 
     @classmethod
-    def of(cls, records: Iterable[Mapping[str, Any]]) -> "Results":
-        """Keep the runs that count, of all that were done."""
+    def of(
+        cls,
+        records: Iterable[Mapping[str, Any]],
+        names: Mapping[str, str] | None = None,
+        *,
+        split: str = "test",
+        seeds: int = 1,
+    ) -> "Results":
+        """Keep the runs that count, of all that were done.
+
+        Args:
+            records: What was done.
+            names: How each row is called here, in the order wanted; None keeps all as they are.
+            split: On which part.
+            seeds: How many a row has at least.
+        """
         runs: dict[str, dict[int, Any]] = defaultdict(dict)
         for record in records:
-            if record["split"] == "test":
+            if record["split"] == split:
                 runs[record["row"]][record["seed"]] = record
-        return cls(dict(runs))
+        called = {row: row for row in runs} if names is None else names
+        return cls({name: runs[row] for row, name in called.items() if len(runs.get(row, {})) >= seeds})
 
     def by_seed(self, row: str, score: str) -> dict[int, float]:
         return {seed: record[score] for seed, record in self.runs[row].items()}
@@ -75,9 +90,16 @@ class Results:
 
     def against(self, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str, str], Difference]:
         """Compare the second row of each pair with the first, in every score, corrected together."""
-        keys = [(*pair, score) for pair in pairs for score in SCORES]
+        return self.compared([(*pair, score) for pair in pairs for score in SCORES])
+
+    def compared(self, keys: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], Difference]:
+        """Compare the second row of each key with the first, in the score of the key, corrected together."""
         differences = [paired(self.by_seed(b, score), self.by_seed(a, score)) for a, b, score in keys]
         return dict(zip(keys, holm(differences), strict=True))
+
+    def against_ours(self) -> dict[tuple[str, str, str], Difference]:
+        """Compare every other row with FARAMTN, in every score."""
+        return self.against([(OURS, name) for name in self.runs if name != OURS])
 
     def comparisons(self) -> dict[tuple[str, str, str], Difference]:
         """Compare FARAMTN with every row, and each part's row with the one before it."""

@@ -1,13 +1,12 @@
 """What the page says of the systems of the field side by side."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
 import texts
-from compare import Difference, holm, paired
+from compare import Difference
 from finished import Runs
-from results import SCORES
+from results import SCORES, Results
 from rows import OURS
 from systems import CROPS, EPOCHS, RATES, RESULTS, SIZE, SYSTEMS
 from words import marked, percent, points
@@ -19,22 +18,22 @@ TITLES = {
     "peta-official": "PETA, official split",
 }
 LEAST_SEEDS = 2
-Found = Mapping[str, Mapping[int, Mapping[str, Any]]]  # row, seed, scores
-Compared = Mapping[tuple[str, str], Difference]  # row and score, against FARAMTN
+Compared = Mapping[tuple[str, str, str], Difference]  # FARAMTN, a row, a score
 
 
 def side_by_side(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[str]:
     """Write a table for each data set, and what it says of which part to take."""
     runs = Runs(RESULTS).done if runs is None else runs
-    found = {data: _found(runs, data) for data in CROPS}
-    found = {data: own for data, own in found.items() if OURS in own and len(own) > 1}
+    names = {data: {f"{data}, {name}": name for name in SYSTEMS} for data in CROPS}
+    found = {data: Results.of(runs, own, seeds=LEAST_SEEDS) for data, own in names.items()}
+    found = {data: own for data, own in found.items() if OURS in own.runs and len(own.runs) > 1}
     if not found:
         return
     yield "## The systems side by side"
     yield ""
     rates = ", ".join(f"{rate:g}" for rate in RATES)
     yield texts.SYSTEMS.format(size=SIZE, rates=rates, few=EPOCHS[0], many=EPOCHS[-1])
-    compared = {data: _compared(own) for data, own in found.items()}
+    compared = {data: own.against_ours() for data, own in found.items()}
     for data, own in found.items():
         yield from _table(data, own, compared[data])
     yield "**Which part to take for which data.**"
@@ -46,7 +45,7 @@ def side_by_side(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[st
     yield texts.SYSTEMS_LEFT_OUT
 
 
-def _table(data: str, found: Found, compared: Compared) -> Iterable[str]:
+def _table(data: str, found: Results, compared: Compared) -> Iterable[str]:
     yield f"### {TITLES[data][0].upper() + TITLES[data][1:]}: the systems"
     yield ""
     yield (
@@ -54,71 +53,54 @@ def _table(data: str, found: Found, compared: Compared) -> Iterable[str]:
         "| parameters | multiply-adds | rate, epochs | seeds |"
     )
     yield "| --- |" + " ---: |" * 8
-    for name, own in found.items():
+    for name, own in found.runs.items():
         first = next(iter(own.values()))
-        means = " / ".join(percent(fmean(_scores(found, name, score).values())) for score in SCORES)
-        gaps = [""] * 3 if name == OURS else [marked(compared[name, score]) for score in SCORES]
+        means = " / ".join(percent(found.mean(name, score)) for score in SCORES)
+        gaps = [""] * 3 if name == OURS else [marked(compared[OURS, name, score]) for score in SCORES]
         sizes = f"{first['parameters'] / 1e3:,.0f} k | {first['multiply_adds'] / 1e6:.1f} M"
         chosen = f"{first['learning_rate']:g}, {first['epochs']}"
         yield f"| {SYSTEMS[name].title} | {means} | {' | '.join(gaps)} | {sizes} | {chosen} | {len(own)} |"
     yield ""
 
 
-def _advice(found: Found, compared: Compared) -> str:
+def _advice(found: Results, compared: Compared) -> str:
     """Say which row is best in balanced accuracy, and which is the cheapest of those not told apart from FARAMTN."""
     score = "balanced_accuracy"
-    means = {name: fmean(_scores(found, name, score).values()) for name in found}
+    means = {name: found.mean(name, score) for name in found.runs}
     best = max(means, key=lambda name: means[name])
-    alike = [name for name in found if name == OURS or compared[name, score].words == "no difference"]
-    cost = {name: next(iter(found[name].values()))["multiply_adds"] for name in alike}
+    alike = [name for name in found.runs if name == OURS or compared[OURS, name, score].words == "no difference"]
+    cost = {name: next(iter(found.runs[name].values()))["multiply_adds"] for name in alike}
     least = min(cost, key=lambda name: cost[name])
-    if best != OURS and compared[best, score].words == "more":
-        first = f"*{_plain(best)}* has the best balanced accuracy, {points(compared[best, score])} more than FAR-AMTN"
-        lost = [other for other in SCORES if compared[best, other].words == "less"]
-        first += "".join(f", but {SCORES[other]} {points(compared[best, other])}" for other in lost)
+    if best != OURS and compared[OURS, best, score].words == "more":
+        first = (
+            f"*{_plain(best)}* has the best balanced accuracy, {points(compared[OURS, best, score])} more than FAR-AMTN"
+        )
+        lost = [other for other in SCORES if compared[OURS, best, other].words == "less"]
+        first += "".join(f", but {SCORES[other]} {points(compared[OURS, best, other])}" for other in lost)
     else:
         first = "no row has more balanced accuracy than FAR-AMTN after correction"
     if least == OURS:
         return f"{first}; none that is cheaper reaches its balanced accuracy."
     return (
         f"{first}. The cheapest that is not told apart from FAR-AMTN in it is *{_plain(least)}*, "
-        f"{points(compared[least, score])}: no difference."
+        f"{points(compared[OURS, least, score])}: no difference."
     )
 
 
 def _exchange(compared: Mapping[str, Compared]) -> Iterable[str]:
     """Say what exchange between groups gains on each split of PETA."""
-    splits = [data for data in ("peta", "peta-official") if ("no-exchange", "accuracy") in compared.get(data, {})]
+    splits = [data for data in ("peta", "peta-official") if (OURS, "no-exchange", "accuracy") in compared.get(data, {})]
     if not splits:
         return
     yield texts.SYSTEMS_EXCHANGE
     for data in splits:
         told = []
         for score, title in SCORES.items():
-            d = compared[data]["no-exchange", score]
+            d = compared[data][OURS, "no-exchange", score]
             gain = Difference(-d.mean, -d.high, -d.low, d.p, d.corrected)
             told.append(f"{title} {points(gain)}, {gain.words}")
         yield f"- {TITLES[data]}: {'; '.join(told)}."
     yield ""
-
-
-def _compared(found: Found) -> Compared:
-    keys = [(name, score) for name in found if name != OURS for score in SCORES]
-    pairs = [paired(_scores(found, name, score), _scores(found, OURS, score)) for name, score in keys]
-    return dict(zip(keys, holm(pairs), strict=True))
-
-
-def _found(runs: Sequence[Mapping[str, Any]], data: str) -> Found:
-    found: dict[str, dict[int, Mapping[str, Any]]] = {}
-    for record in runs:
-        own, _, name = record["row"].partition(", ")
-        if own == data and record["split"] == "test":
-            found.setdefault(name, {})[record["seed"]] = record
-    return {name: found[name] for name in SYSTEMS if len(found.get(name, {})) >= LEAST_SEEDS}
-
-
-def _scores(found: Found, name: str, score: str) -> dict[int, float]:
-    return {seed: record[score] for seed, record in found[name].items()}
 
 
 def _plain(name: str) -> str:
