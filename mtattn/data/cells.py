@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 
 from mtattn.data.table.reading import Table, read_table, refuse
 from mtattn.data.table.values import meaning, target_of
@@ -61,3 +61,16 @@ def labels_of(
         else:
             labels[:, place] = [column[row] if column[row] != "" else None for row in rows]
     return labels
+
+
+def one_of(labels: Mapping[str, Bool[np.ndarray, " image"]]) -> list[str]:
+    """Give for each image the name of which alone it has the label; an empty cell where it has none or several.
+
+    Example:
+        >>> one_of({"front": np.array([True, True, False]), "back": np.array([False, True, False])})
+        ['front', '', '']
+    """
+    of_image = np.stack(list(labels.values()), 1)
+    chosen = np.array(list(labels))[of_image.argmax(1)]
+    cells: list[str] = np.where(of_image.sum(1) == 1, chosen, "").tolist()
+    return cells

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Shaped
+from jaxtyping import Shaped
 
+from mtattn.data.cells import labels_of, one_of
 from mtattn.data.dataset import AttributeImages
 from mtattn.data.files import existing_root, first_file
 from mtattn.data.mat import read_mat
@@ -20,6 +21,7 @@ _SOURCE = (
 )
 _AGE = Ordinal("age", ("AgeLess18", "Age18-60", "AgeOver60"))
 _VIEW = Categorical("viewpoint", ("Front", "Side", "Back"))
+_ONE_OF = {_AGE.name: _AGE.levels, _VIEW.name: _VIEW.classes}  # each has a label of its own in the file
 
 PA100K_GROUPS = AttributeGroups(
     {
@@ -79,7 +81,6 @@ class PA100K(AttributeImages):
         missing: str = "error",
     ) -> None:
         check_known("PA100K", "split", [split], (*_PARTS, "all"))
-        check_known("PA100K", "attribute", attributes or (), PA100K_GROUPS.attributes)
         folder = existing_root("PA100K", root, _SOURCE)
         parts = list(_PARTS.values()) if split == "all" else [_PARTS[split]]
         names, labels = _read(first_file("PA100K", [folder], ["annotation.mat"], _SOURCE), parts)
@@ -109,7 +110,7 @@ def _read(path: Path, parts: Sequence[str]) -> tuple[list[str], Shaped[np.ndarra
         raise ValueError(
             f"PA100K: {path} must be PA-100K's annotation.mat, got something else ({error}); get it again."
         ) from error
-    expected = [label for kind in PA100K_GROUPS.kinds for label in ([kind] if isinstance(kind, str) else _levels(kind))]
+    expected = [label for name in PA100K_GROUPS.attributes for label in _ONE_OF.get(name, (name,))]
     if sorted(columns) != sorted(expected):
         strange = sorted(set(columns) ^ set(expected)) or [name for name in columns if columns.count(name) > 1]
         raise ValueError(f"PA100K: {path} names the {len(expected)} labels of PA-100K, got {strange[0]!r} otherwise.")
@@ -124,20 +125,6 @@ def _read(path: Path, parts: Sequence[str]) -> tuple[list[str], Shaped[np.ndarra
     if wrong.size:
         raise ValueError(f"PA100K: a label is 0 or 1, got {wrong[0]} in {path}; get it again.")
     yes = dict(zip(columns, (labels == 1).T, strict=True))
-    table = np.empty((len(files), len(PA100K_GROUPS.kinds)), object)
-    for place, kind in enumerate(PA100K_GROUPS.kinds):
-        table[:, place] = yes[kind].astype(int) if isinstance(kind, str) else _one_of(yes, _levels(kind))
-    return files, table
-
-
-def _levels(kind: Any) -> tuple[str, ...]:
-    levels: tuple[str, ...] = kind.levels if isinstance(kind, Ordinal) else kind.classes
-    return levels
-
-
-def _one_of(yes: dict[str, Bool[np.ndarray, " image"]], names: Sequence[str]) -> Shaped[np.ndarray, " image"]:
-    """Give the label which alone an image has, and None where it has none or several."""
-    of_image = np.stack([yes[name] for name in names], 1)
-    chosen: Shaped[np.ndarray, " image"] = np.array(names, object)[of_image.argmax(1)]
-    chosen[of_image.sum(1) != 1] = None
-    return chosen
+    cells = {label: np.where(own, "1", "0").tolist() for label, own in yes.items()}
+    cells |= {name: one_of({label: yes[label] for label in own}) for name, own in _ONE_OF.items()}
+    return files, labels_of(cells, PA100K_GROUPS.kinds, np.arange(len(files)))

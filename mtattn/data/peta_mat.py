@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
 
+from mtattn.data.cells import one_of
 from mtattn.data.mat import read_mat
 
 _BEFORE = 4  # columns of numbers before the labels
@@ -74,9 +74,5 @@ def _contents(path: Path) -> tuple[list[str], Bool[np.ndarray, "image label"], d
 
 def _one_of(names: list[str], labels: Bool[np.ndarray, "image label"], values: dict[str, str]) -> list[str]:
     """Give the value of which alone an image has the label."""
-    there: dict[str, Any] = {value: labels[:, names.index(name)] for name, value in values.items() if name in names}
-    if not there:
-        return [""] * len(labels)
-    of_image = np.stack(list(there.values()), 1)
-    chosen = np.array(list(there))[of_image.argmax(1)]
-    return list(np.where(of_image.sum(1) == 1, chosen, ""))
+    there = {value: labels[:, names.index(name)] for name, value in values.items() if name in names}
+    return one_of(there) if there else [""] * len(labels)
