@@ -54,6 +54,7 @@ WITHOUT_EXAMPLE = {
     "FoundImages": "find_images returns it, and its example shows it",
     "HelpFormatter": "recipe_parser uses it",
     "LFWA": "needs LFWA's files; CelebA's example shows the same call",
+    "PA100K": "needs PA-100K's files; its test makes some up, and PETA's example shows the same call",
     "SCORES": "its value is shown",
     "TrainingDiverged": "fit raises it",
     "export_onnx": "torch.export does not work where shapes are checked; the how-to page on export shows it",

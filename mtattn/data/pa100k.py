@@ -65,6 +65,10 @@ class PA100K(AttributeImages):
         FileNotFoundError: The root, the file or an image is missing.
         ValueError: An attribute or split is unknown, the split is empty, or the file breaks its form.
 
+    Example:
+        >>> PA100K_GROUPS["carrying"]
+        ('HandBag', 'ShoulderBag', 'Backpack', 'HoldObjectsInFront')
+
     Source:
         Liu et al., "HydraPlus-Net: Attentive deep features for pedestrian analysis", ICCV 2017; research only.
     """
