@@ -346,6 +346,7 @@ class TestTraining:
         monkeypatch.setattr(systems, "load", lambda _: self.features(study))
         monkeypatch.setattr(systems, "EPOCHS", (1, 2))
         monkeypatch.setattr(systems, "RATES", (0.01, 0.03))
+        monkeypatch.setattr(systems, "BLOCKS", 1)
         results, rows = tmp_path / "runs.jsonl", ["faramtn", "linear", "no-exchange", "mgmtn-fixed", "swinface"]
         for _ in range(2):  # the second time nothing is left to do
             systems.main(["lfwa", "--root", ".", "--results", str(results), "--seeds", "2", "--rows", *rows])
@@ -364,6 +365,13 @@ class TestTraining:
         text = "\n".join(page.side_by_side(runs))
         assert "- *LFWA*: " in text
         assert "Not in these tables" in text
+        systems.main(["lfwa", "--root", ".", "--results", str(results), "--rows", "faramtn", "linear", "--cost"])
+        steps = json.loads((tmp_path / "runs-steps.json").read_text())["lfwa"]
+        assert steps["faramtn"]["median"] == 1
+        assert steps["linear"]["median"] > 0
+        monkeypatch.setattr(page, "RESULTS", results)
+        told = [line.split("|")[8].strip() for line in page.side_by_side(runs) if line.startswith("| ")][2:]
+        assert told == ["1.00", f"{steps['linear']['median']:.2f}", "", "", ""]
 
     def test_a_row_that_is_better_is_what_the_page_advises_and_it_says_what_is_lost(self, study):
         page = study("systems_page")

@@ -4,6 +4,7 @@ python benchmarks/study/systems.py lfwa --root path/to/lfwa --weights efficientn
 python benchmarks/study/systems.py peta --root path/to/peta --weights efficientnet-lite0-57934424.pth
 """
 
+import json
 import sys
 import time
 from argparse import ArgumentParser
@@ -20,10 +21,11 @@ from cost import multiply_adds
 from features import NUM_DRAWN, SPLITS, Features, Source, load, study_options
 from finished import Runs
 from grouping import default_groups
-from rows import OURS
+from losses import Loss
+from rows import BATCH, OURS
 from run import HERE, Job, describe
 from system_heads import SYSTEM_HEADS, loss_of
-from torch import Tensor
+from torch import Tensor, nn
 from training import Settings, fit, score
 
 from mtattn import AttributeGroups
@@ -31,12 +33,14 @@ from mtattn.data import PETA, SyntheticFaces
 from mtattn.data.synthetic.drawing import HEAD, MIDDLE, View
 from mtattn.metrics import train_rates
 
-sys.path.append(str(HERE.parent.parent / "examples" / "systems"))
+sys.path += [str(HERE.parent), str(HERE.parent.parent / "examples" / "systems")]
+from common import Bench, training_step
 from mgmtn import GROUPS, discs_at
 
 RESULTS = HERE / "results" / "systems.jsonl"
 RATES, EPOCHS, DECAY, SIZE = (0.004, 0.012, 0.036), (3, 9), 0.01, 96
 SEARCH_SEED, SEEDS = 1000, 5
+BLOCKS = 21  # how often a step is timed
 CROPS = {"lfwa": 0.6, "drawn-easy": 1.0, "peta": 1.0, "peta-official": 1.0}
 FACES, PEOPLE = ("lfwa", "drawn-easy"), ("peta", "peta-official")
 EQUAL, DWS = {"rule": "equal"}, {"rule": "dws"}
@@ -86,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", nargs="+", choices=list(SYSTEMS), metavar="ROW", help="only these")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--maps-only", action="store_true", help="compute the trunk's maps and stop")
+    parser.add_argument("--cost", action="store_true", help="time a training step of each row, in turns, and stop")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     features = load(source_of(options.data, options.root, options.cache, options.weights))
@@ -93,11 +98,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     study = Study(options.data, features, options.root, Runs(options.results))
     rows = options.rows or [name for name, row in SYSTEMS.items() if options.data in row.data]
+    if options.cost:
+        write_costs(options.data, time_steps(study, rows, options.threads), options.results)
+        return
     for name in rows:
         study.search(name)
     for seed in range(options.seeds):  # seed by seed: a cut leaves all rows
         for name in rows:
             study.do(name, seed, study.best(name), "test")
+
+
+def time_steps(study: "Study", rows: Sequence[str], threads: int) -> dict[str, dict[str, float]]:
+    """Time a training step of each row on real maps: times the first row's, with quartiles."""
+    bench, calls = Bench("cpu", threads=threads, blocks=BLOCKS, seed=0), {}
+    for name in rows:
+        features = study.features(name)
+        head, loss, groups = build(study.data, name, features)
+        maps = features.batch("train", torch.arange(BATCH))
+        targets = features.targets("train", groups.attributes)[:BATCH]
+        parameters = [*head.parameters(), *loss.parameters()]
+
+        def compute(x: Tensor, head: nn.Module = head, loss: Loss = loss, targets: Tensor = targets) -> Tensor:
+            total: Tensor = loss(head(x), targets)
+            return total
+
+        optimizer = torch.optim.AdamW(parameters, lr=1e-6)
+        calls[name] = training_step(compute, [maps], parameters, optimizer=optimizer)
+    measured = bench.compare("Training step of a head", calls, sizes={"batch": BATCH})
+    return {name: measured.contenders[name]["ratio"] for name in rows}
+
+
+def write_costs(data: str, ratios: Mapping[str, Mapping[str, float]], results: Path) -> None:
+    """Put the step times of a data set beside the results, in place of earlier ones."""
+    file = costs_beside(results)
+    costs = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    file.write_text(json.dumps(costs | {data: ratios}, indent=1) + "\n", encoding="utf-8")
+
+
+def costs_beside(results: Path) -> Path:
+    """Name the file of step times that belongs to a file of results."""
+    return results.with_name(f"{results.stem}-steps.json")
 
 
 class Study:
@@ -154,14 +194,9 @@ class Study:
 def measure(data: str, name: str, features: Features, seed: int, settings: Settings, split: str) -> dict[str, Any]:
     """Train a row once and score it on a split."""
     torch.manual_seed(seed)
-    start, row = time.perf_counter(), SYSTEMS[name]
-    groups = groups_of(row, features.attributes)
-    options = dict(row.options)
-    if "masks" in options:
-        options["masks"] = discs_at(groups, *_grid(CROPS[data]))
-    head = SYSTEM_HEADS[row.head]((features.channels, features.side), groups, **options)
+    start = time.perf_counter()
+    head, loss, groups = build(data, name, features)
     targets = features.targets("train", groups.attributes)
-    loss = loss_of(row.loss, head, groups, **row.loss_options)
     fit(head, loss, features, targets, settings, groups, periods=1)
     return {
         "row": f"{data}, {name}",
@@ -173,6 +208,16 @@ def measure(data: str, name: str, features: Features, seed: int, settings: Setti
         "multiply_adds": multiply_adds(head, features.batch(split, torch.arange(1))),
         "seconds": round(time.perf_counter() - start, 1),
     }
+
+
+def build(data: str, name: str, features: Features) -> tuple[nn.Module, Loss, AttributeGroups]:
+    """Build the head of a row, its loss and its groups."""
+    row = SYSTEMS[name]
+    groups, options = groups_of(row, features.attributes), dict(row.options)
+    if "masks" in options:
+        options["masks"] = discs_at(groups, *_grid(CROPS[data]))
+    head = SYSTEM_HEADS[row.head]((features.channels, features.side), groups, **options)
+    return head, loss_of(row.loss, head, groups, **row.loss_options), groups
 
 
 def source_of(data: str, root: Path | None, cache: Path, weights: Path | None) -> Source:

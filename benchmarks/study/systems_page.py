@@ -1,5 +1,6 @@
 """What the page says of the systems of the field side by side."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from compare import Difference
 from finished import Runs
 from results import SCORES, Results
 from rows import OURS
-from systems import CROPS, EPOCHS, RATES, RESULTS, SIZE, SYSTEMS
+from systems import CROPS, EPOCHS, RATES, RESULTS, SIZE, SYSTEMS, costs_beside
 from words import marked, percent, points
 
 TITLES = {
@@ -46,20 +47,23 @@ def side_by_side(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[st
 
 
 def _table(data: str, found: Results, compared: Compared) -> Iterable[str]:
+    file = costs_beside(RESULTS)
+    steps = json.loads(file.read_text(encoding="utf-8")).get(data, {}) if file.is_file() else {}
     yield f"### {TITLES[data][0].upper() + TITLES[data][1:]}: the systems"
     yield ""
     yield (
         "| system | accuracy / balanced / AP | minus FARAMTN, accuracy | balanced accuracy | AP "
-        "| parameters | multiply-adds | rate, epochs | seeds |"
+        "| parameters | multiply-adds | step time | rate, epochs | seeds |"
     )
-    yield "| --- |" + " ---: |" * 8
+    yield "| --- |" + " ---: |" * 9
     for name, own in found.runs.items():
         first = next(iter(own.values()))
         means = " / ".join(percent(found.mean(name, score)) for score in SCORES)
         gaps = [""] * 3 if name == OURS else [marked(compared[OURS, name, score]) for score in SCORES]
         sizes = f"{first['parameters'] / 1e3:,.0f} k | {first['multiply_adds'] / 1e6:.1f} M"
         chosen = f"{first['learning_rate']:g}, {first['epochs']}"
-        yield f"| {SYSTEMS[name].title} | {means} | {' | '.join(gaps)} | {sizes} | {chosen} | {len(own)} |"
+        time = f"{steps[name]['median']:.2f}" if name in steps else ""
+        yield f"| {SYSTEMS[name].title} | {means} | {' | '.join(gaps)} | {sizes} | {time} | {chosen} | {len(own)} |"
     yield ""
 
 
