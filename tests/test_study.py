@@ -371,7 +371,13 @@ class TestTraining:
         assert steps["linear"]["median"] > 0
         monkeypatch.setattr(page, "RESULTS", results)
         told = [line.split("|")[8].strip() for line in page.side_by_side(runs) if line.startswith("| ")][2:]
-        assert told == ["1.00", f"{steps['linear']['median']:.2f}", "", "", ""]
+        assert told == [
+            "1.00 (1.00 to 1.00)",
+            "{median:.2f} ({low:.2f} to {high:.2f})".format(**steps["linear"]),
+            "",
+            "",
+            "",
+        ]
 
     def test_a_row_that_is_better_is_what_the_page_advises_and_it_says_what_is_lost(self, study):
         page = study("systems_page")

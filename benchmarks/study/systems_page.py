@@ -62,7 +62,7 @@ def _table(data: str, found: Results, compared: Compared) -> Iterable[str]:
         gaps = [""] * 3 if name == OURS else [marked(compared[OURS, name, score]) for score in SCORES]
         sizes = f"{first['parameters'] / 1e3:,.0f} k | {first['multiply_adds'] / 1e6:.1f} M"
         chosen = f"{first['learning_rate']:g}, {first['epochs']}"
-        time = f"{steps[name]['median']:.2f}" if name in steps else ""
+        time = "{median:.2f} ({low:.2f} to {high:.2f})".format(**steps[name]) if name in steps else ""
         yield f"| {SYSTEMS[name].title} | {means} | {' | '.join(gaps)} | {sizes} | {time} | {chosen} | {len(own)} |"
     yield ""
 

@@ -80,9 +80,9 @@ epochs, then the best of them for {many}. The row that was best in accuracy plus
 other seeds and scored on the test part. MGMTN has its own eight groups, one of them the whole face; its fixed masks are
 the discs of `examples/systems/mgmtn.py`, and true masks are these discs moved, turned and scaled with each drawn face.
 PARFormer's losses are added to one linear layer one by one; all terms are means, while in its public code the first is
-a sum, which makes the others weigh little. FARAMTN has DWS, all others equal weights. *Step time* is the median time of
-a training step of head and loss on 64 maps, over FARAMTN's, measured in turns on one thread. Bold: more or less than
-FARAMTN after Holm's correction for all comparisons of a table; all else is no difference.
+a sum, which makes the others weigh little. FARAMTN has DWS, all others equal weights. *Step time* is the time of a
+training step of head and loss on 64 maps, over FARAMTN's, in turns on one thread: median and quartiles. Bold: more or
+less than FARAMTN after Holm's correction for all comparisons of a table; all else is no difference.
 """
 SYSTEMS_EXCHANGE = """\
 **Does exchange between groups gain only where people leak?** PIL (IJCV 2025) says so of methods that model how
