@@ -19,10 +19,12 @@ for package in ("griffe", "hatchling", "twine"):
     pytest.importorskip(package, reason="the extra dev is not installed")
 
 import api  # noqa: E402
+from hatchling.builders.sdist import SdistBuilder  # noqa: E402
 
 pytestmark = pytest.mark.outside
 ROOT = Path(__file__).parents[1]
 HOSTS = re.compile(r"registry\.npmjs\.org|registry\.yarnpkg\.com|pypi\.org|pythonhosted\.org", re.IGNORECASE)
+FOLDERS = ("mtattn", "docs", "examples", "benchmarks", "tests", ".github", ".ci")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -94,7 +96,7 @@ def test_there_is_one_version():
 
 def test_no_file_names_the_host_of_a_registry():
     places = [ROOT / "README.md", *ROOT.glob("*.md"), *ROOT.glob("*.toml"), *ROOT.glob("*.py")]
-    for folder in ("mtattn", "docs", "examples", "benchmarks", "tests", ".github", ".ci"):
+    for folder in FOLDERS:
         places += (path for path in (ROOT / folder).rglob("*") if path.suffix in TEXT or path.name == "run")
     own = [path for path in places if not {"_cache", "_build", "auto_gallery"} & set(path.parts)]
     assert len(own) > 200
@@ -119,6 +121,13 @@ def test_what_is_built_twice_has_the_same_bytes_and_passes_twine(kind, tmp_path)
         [sys.executable, "-m", "twine", "check", "--strict", str(first)], capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stdout
+
+
+def test_the_sdist_holds_every_folder_and_what_the_pages_name():
+    files = {Path(each.relative_path).as_posix() for each in SdistBuilder(str(ROOT)).recurse_included_files()}
+    assert {name.partition("/")[0] for name in files if "/" in name} == set(FOLDERS)
+    assert {".ci/run", ".ci/smoke.py", "CITATION.cff", "hatch_build.py", "mtattn/py.typed", "tests/api.txt"} <= files
+    assert {path.name for path in ROOT.glob("*.md")} <= files
 
 
 def metadata(folder, line=""):
