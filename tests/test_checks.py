@@ -134,12 +134,12 @@ MODULES = {
 }
 
 
-@pytest.mark.parametrize("call", MODULES.values(), ids=MODULES)
+@pytest.mark.parametrize(("owner", "call"), [(name.split()[0], call) for name, call in MODULES.items()], ids=MODULES)
 @pytest.mark.parametrize(
     "x", [{"features": zeros(2, 64)}, (zeros(2, 64),), None, [1.0]], ids=["dict", "tuple", "None", "list"]
 )
-def test_every_module_refuses_what_is_no_tensor(x, call):
-    with pytest.raises((TypeError, TypeCheckError), match=r"(WSGSA|CGFF|GroupHeads): expects a tensor \(batch, |'x'"):
+def test_every_module_refuses_what_is_no_tensor(x, owner, call):
+    with pytest.raises((TypeError, TypeCheckError), match=rf"^{owner}: expects a tensor \(batch, |^Type-check error"):
         call(x)
 
 
@@ -155,7 +155,7 @@ def test_a_shared_module_that_returns_channels_last_is_told_so():
 
 @pytest.mark.parametrize("shared", [nn.ReLU, torch.relu, "relu"], ids=["class", "function", "name"])
 def test_a_shared_module_that_is_none_is_refused(shared):
-    with pytest.raises((TypeError, TypeCheckError), match=r"WSGSA: shared is an nn\.Module, got|'shared'"):
+    with pytest.raises((TypeError, TypeCheckError), match=r"WSGSA: shared is an nn\.Module, got|^Type-check error"):
         WSGSA(16, 2, shared=shared)
 
 
@@ -170,7 +170,7 @@ def test_a_shared_module_that_is_none_is_refused(shared):
     ],
 )
 def test_a_size_that_is_no_whole_number_is_refused_where_the_module_is_built(size, message):
-    with pytest.raises((TypeError, TypeCheckError), match=f"WSGSA: {message}|'num_groups'"):
+    with pytest.raises((TypeError, TypeCheckError), match=f"WSGSA: {message}|^Type-check error"):
         WSGSA(64, size)
     with pytest.raises(TypeError, match=message):
         check_positive("WSGSA", num_groups=size)
@@ -183,7 +183,7 @@ def test_whole_numbers_of_numpy_become_plain_ones():
 @pytest.mark.parametrize("rate", [1, -0.1, float("nan"), True, "0.5", None])
 def test_what_is_no_probability_is_refused(rate):
     with pytest.raises(
-        (ValueError, TypeCheckError), match=r"CGFF: dropout is a probability in \[0, 1\), got|'probabilities'"
+        (ValueError, TypeCheckError), match=r"CGFF: dropout is a probability in \[0, 1\), got|^Type-check error"
     ):
         check_probability("CGFF", dropout=rate)
 
@@ -202,14 +202,14 @@ class Returning(nn.Module):
     [
         pytest.param(lambda x: x.movedim(1, -1), r"channels come last: pass x\.movedim\(-1, 1\)", id="channels last"),
         pytest.param(lambda x: x.flatten(2).mT, r"these tokens make", id="tokens"),
-        pytest.param(lambda x: (x,), r"a tuple with x\[0\]|parameter 'x'", id="tuple"),
-        pytest.param(lambda x: {"features": x}, r"x\['features'\]|parameter 'x'", id="dict"),
+        pytest.param(lambda x: (x,), r"a tuple with x\[0\]|^Type-check error", id="tuple"),
+        pytest.param(lambda x: {"features": x}, r"x\['features'\]|^Type-check error", id="dict"),
     ],
 )
 def test_a_trunk_or_a_shared_module_that_returns_something_else_is_told_so(change, message):
     with pytest.raises((ValueError, TypeError), match=message):
         FARAMTN(Returning(change), 32, GROUPS)(IMAGES_IN)
-    with pytest.raises((ValueError, TypeError), match=message.replace("'x'", "'(x|features|shared)'")):
+    with pytest.raises((ValueError, TypeError), match=message):
         FARAMTN(nn.AvgPool2d(2), 3, GROUPS, shared=Returning(change), out_channels=32, reduction=1)(IMAGES_IN)
 
 

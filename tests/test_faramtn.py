@@ -108,7 +108,7 @@ class TestTheModel:
 
     def test_a_plain_dict_of_groups_is_refused_with_the_way_out(self):
         with pytest.raises(
-            TypeError, match=r"FARAMTN: groups is an AttributeGroups, got a dict; wrap it|parameter 'groups'"
+            TypeError, match=r"FARAMTN: groups is an AttributeGroups, got a dict; wrap it|^Type-check error"
         ):
             small({"eyes": ["Eyeglasses"]})
 

@@ -365,18 +365,20 @@ class TestDynamicWeighting:
         ],
     )
     def test_options_that_cannot_be_are_refused(self, arguments, message):
-        with pytest.raises((ValueError, TypeCheckError), match=rf"^DynamicWeighting: {message}|parameter 'rule'"):
+        with pytest.raises((ValueError, TypeCheckError), match=rf"^DynamicWeighting: {message}|^Type-check error"):
             DynamicWeighting(**{"num_tasks": 2} | arguments)
 
     @pytest.mark.parametrize("shape", [(3,), (2, 1), ()], ids=["too many", "matrix", "scalar"])
     def test_another_number_of_losses_is_refused(self, shape):
         with pytest.raises(
-            (ValueError, TypeCheckError), match=r"expects 2 losses in one tensor, got shape \(|parameter 'losses'"
+            (ValueError, TypeCheckError), match=r"expects 2 losses in one tensor, got shape \(|^Type-check error"
         ):
             DynamicWeighting(2)(torch.ones(shape))
 
     def test_a_list_of_losses_is_refused(self):
-        with pytest.raises((ValueError, TypeCheckError), match=r"expects 2 losses in one tensor, got a list|'losses'"):
+        with pytest.raises(
+            (ValueError, TypeCheckError), match=r"expects 2 losses in one tensor, got a list|^Type-check error"
+        ):
             DynamicWeighting(2)([torch.tensor(1.0), torch.tensor(2.0)])
 
     def test_what_was_read_of_the_history_stays_as_it_was(self):
@@ -389,7 +391,9 @@ class TestDynamicWeighting:
 
     @pytest.mark.parametrize("shape", [(1,), (3,)])
     def test_another_number_of_counts_is_refused(self, shape):
-        with pytest.raises((ValueError, TypeCheckError), match=r"counts has one number for each of 2 losses|'counts'"):
+        with pytest.raises(
+            (ValueError, TypeCheckError), match=r"counts has one number for each of 2 losses|^Type-check error"
+        ):
             DynamicWeighting(2)(torch.ones(2), torch.ones(shape))
 
     def test_counts_may_be_small_fractions(self):
@@ -579,7 +583,9 @@ class TestDWSLoss:
         assert DynamicWeighting(3).seed == 0  # the default: what was drawn before is drawn again
 
     def test_groups_are_no_dict(self):
-        with pytest.raises((TypeError, TypeCheckError), match=r"DWSLoss: groups is an AttributeGroups|'groups'"):
+        with pytest.raises(
+            (TypeError, TypeCheckError), match=r"DWSLoss: groups is an AttributeGroups|^Type-check error"
+        ):
             DWSLoss({"mouth": ["Smiling"]})
 
     def test_gradients_of_each_image_come_from_torch_func_in_evaluation(self):
@@ -721,7 +727,7 @@ class TestDWSLoss:
 
     def test_an_unknown_rule_is_refused_with_the_nearest_names(self):
         with pytest.raises(
-            (ValueError, TypeCheckError), match=r"no rule 'equals'; did you mean 'equal'|parameter 'rule'"
+            (ValueError, TypeCheckError), match=r"no rule 'equals'; did you mean 'equal'|^Type-check error"
         ):
             DWSLoss(GROUPS, rule="equals")
 

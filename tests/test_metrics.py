@@ -338,7 +338,7 @@ class TestTrainRates:
 class TestErrors:
     def test_groups_are_no_dict(self):
         with pytest.raises(
-            (TypeError, TypeCheckError), match=r"AttributeMetrics: groups is an AttributeGroups|'groups'"
+            (TypeError, TypeCheckError), match=r"AttributeMetrics: groups is an AttributeGroups|^Type-check error"
         ):
             AttributeMetrics({"mouth": ["Smiling"]}, torch.zeros(1))
 
@@ -358,9 +358,7 @@ class TestErrors:
 
     def test_logits_and_targets_have_one_shape(self):
         metrics = AttributeMetrics(make_groups(), torch.zeros(6))
-        with pytest.raises(
-            (ValueError, TypeCheckError), match=r"targets \(4, 5\) for 6 attributes|parameter 'targets'"
-        ):
+        with pytest.raises((ValueError, TypeCheckError), match=r"targets \(4, 5\) for 6 attributes|^Type-check error"):
             metrics.update(torch.zeros(4, 6), torch.zeros(4, 5))
 
 

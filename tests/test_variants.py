@@ -65,7 +65,7 @@ class TestMaximum:
         ids=["squeeze", "pool"],
     )
     def test_another_name_is_refused(self, call, message):
-        with pytest.raises((ValueError, TypeCheckError), match=f"{message}|'squeeze'|'pool'"):
+        with pytest.raises((ValueError, TypeCheckError), match=f"{message}|^Type-check error"):
             call()
 
 
@@ -122,7 +122,7 @@ class TestAllowed:
         ],
     )
     def test_what_says_not_who_may_listen_is_refused(self, allowed, message):
-        with pytest.raises((ValueError, TypeCheckError), match=f"CGFF: .*{message}|'allowed'"):
+        with pytest.raises((ValueError, TypeCheckError), match=f"CGFF: .*{message}|^Type-check error"):
             CGFF(8, allowed=allowed)
 
     def test_another_number_of_groups_is_refused(self):
