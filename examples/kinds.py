@@ -1,4 +1,4 @@
-"""From a table to predictions, with attributes of several kinds.
+"""From a table to predictions, with attributes of several kinds: pip install pandas.
 
 python examples/kinds.py labels.csv photos photo.jpg
 """

@@ -263,3 +263,22 @@ class TestExport:
         said = refused("export", *(argument.format(run=finished) for argument in arguments))
         assert re.search(rf"^mtattn export: .*{message}", said)
         assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_installed_is_told_with_the_command_once(monkeypatch, tmp_path):
+    for name in ("scipy", "scipy.cluster.hierarchy", "uvicorn"):
+        monkeypatch.setitem(sys.modules, name, None)
+    (tmp_path / "labels.csv").write_text(
+        "image,Hat,Bag,Coat\n" + "".join(f"{i}.png,{i % 2},1,0\n0{i}.png,1,0,1\n" for i in range(2))
+    )
+    for i in range(2):
+        for name in (f"{i}.png", f"0{i}.png"):
+            Image.new("RGB", (8, 8)).save(tmp_path / name)
+    said = refused("check", tmp_path / "labels.csv", "--images", tmp_path)
+    assert re.fullmatch(
+        r"mtattn check: import of scipy.* Install what it needs: pip install \"mtattn\[tables\]\"", said
+    )
+    (tmp_path / "labels.csv").write_text(
+        "image,Hat,Bag\n" + "".join(f"{i}.png,{i % 2},1\n0{i}.png,1,0\n" for i in range(2))
+    )
+    run("check", tmp_path / "labels.csv", "--images", tmp_path)  # nothing to propose for two: scipy is not needed

@@ -141,6 +141,14 @@ class TestAFolderThatCannotBeWritten:
         with pytest.raises(ValueError, match=rf"cannot hold a run, {re.escape(str(tmp_path))} may not be written to"):
             check_output(options(tmp_path / below))
 
+    def test_where_training_never_began_a_run_begins_without_being_told_to_replace(self, tmp_path):
+        for name in ("settings.json", "split.csv"):
+            (tmp_path / name).write_text("{}")
+        assert check_output(options(tmp_path)) == tmp_path
+        (tmp_path / "checkpoints").mkdir()
+        with pytest.raises(ValueError, match=r"already holds a run; go on with --resume"):
+            check_output(options(tmp_path))
+
 
 class TestOneRunInAFolder:
     @pytest.mark.parametrize("more", [{}, {"resume": True}, {"overwrite": True}], ids=["new", "resume", "overwrite"])

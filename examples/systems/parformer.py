@@ -15,6 +15,7 @@
 Source: arXiv 2304.07230, and its public code, read but not copied. In PETA's official split 57.7 % of the test images
 show a person who was also trained on.
 
+pip install pytorch-metric-learning
 python examples/systems/parformer.py --root path/to/peta --by-person --output runs/parformer
 """  # noqa: E501  (a table)
 

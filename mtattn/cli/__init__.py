@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         command.main(options)
     except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"{parser.prog}: {error}")
+        sys.exit(f"{parser.prog}: {str(error).removeprefix(f'{parser.prog}: ')}")
     except KeyboardInterrupt:
         sys.exit(f"{parser.prog}: stopped.")
 

@@ -34,7 +34,8 @@ def check_output(options: Namespace) -> Path:
         raise ValueError(f"{output} cannot hold a run, {there} {why}; give another --output.")
     before = output / SETTINGS_FILE
     was_ours = before.is_file()
-    if was_ours and any((output / name).exists() for name in (*RUN_FILES, *RUN_FOLDERS)):
+    kept = [name for name in (*RUN_FILES, *RUN_FOLDERS) if (output / name).exists()]
+    if was_ours and kept not in ([], ["split.csv"]):  # the split alone: what began there was refused before it trained
         if options.resume:
             _check_same_settings(before, _settings(options))
         elif not options.overwrite:

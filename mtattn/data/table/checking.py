@@ -111,14 +111,14 @@ def related_groups(
 ) -> list[list[str]]:
     """Propose groups of attributes whose labels go together, by hierarchical clustering of their correlations.
 
-    Classes without an order have no correlation and stay out. Without scipy there is no proposal.
+    Classes without an order have no correlation and stay out; of fewer than three others there is no proposal.
     """
-    with needed_by("mtattn check", extra="tables"):
-        from scipy.cluster.hierarchy import fcluster, linkage  # noqa: PLC0415
-        from scipy.spatial.distance import squareform  # noqa: PLC0415
     chosen = [index for index, kind in enumerate(kinds) if not isinstance(kind, Categorical)]
     if len(chosen) < 3:
         return []
+    with needed_by("mtattn check", extra="tables"):
+        from scipy.cluster.hierarchy import fcluster, linkage  # noqa: PLC0415
+        from scipy.spatial.distance import squareform  # noqa: PLC0415
     distance = 1 - np.nan_to_num(abs(_correlations(targets[:, chosen])))
     np.fill_diagonal(distance, 0)
     cluster = fcluster(linkage(squareform(distance, checks=False), "average"), 1 - RELATED, "distance")
