@@ -133,7 +133,7 @@ def categorical_scores(
         "accuracy": hits.sum(1) / num_labels.sum(1) + spoilt,
         "balanced_accuracy": recall + spoilt,
         "macro_f1": (2 * hits / (num_labels + num_said)).nanmean(1) + spoilt,
-        "majority_accuracy": _mean(times, (labels == majority).to(times.dtype), known),
+        "majority_accuracy": _mean(times, labels == majority, known),
         "skill": ((recall - by_chance) / (1 - by_chance)).where(by_chance < 1, torch.nan) + spoilt,
     }
 
@@ -146,10 +146,10 @@ def ordinal_scores(
     spoilt = _nan_where((said.isnan() & known).any())
     error_mean, blind_mean = _mean(times, error, known), _mean(times, blind, known)
     return {
-        "accuracy": _mean(times, (error == 0).to(times.dtype), known) + spoilt,
-        "within_one": _mean(times, (error <= 1).to(times.dtype), known) + spoilt,
+        "accuracy": _mean(times, error == 0, known) + spoilt,
+        "within_one": _mean(times, error <= 1, known) + spoilt,
         "mean_absolute_error": error_mean,
-        "majority_accuracy": _mean(times, (labels == majority).to(times.dtype), known),
+        "majority_accuracy": _mean(times, labels == majority, known),
         "median_error": blind_mean,
         "skill": _skill(error_mean, blind_mean),
     }
@@ -180,7 +180,9 @@ def _skill(error: Float[Tensor, " resample"], blind: Float[Tensor, " resample"])
     return (1 - error / blind).where(blind > 0, torch.nan)
 
 
-def _mean(times: Times, values: Float[Tensor, " batch"], known: Bool[Tensor, " batch"]) -> Float[Tensor, " resample"]:
+def _mean(
+    times: Times, values: Float[Tensor, " batch"] | Bool[Tensor, " batch"], known: Bool[Tensor, " batch"]
+) -> Float[Tensor, " resample"]:
     return times @ values.to(times.dtype).where(known, 0) / (times @ known.to(times.dtype))
 
 

@@ -1,0 +1,121 @@
+"""Scores over images that count as often as they were drawn, and at the edges where a score begins or ends."""
+
+import math
+
+import pytest
+import torch
+
+from mtattn import AttributeGroups, Categorical, Number, Ordinal
+from mtattn._baselines import Baselines
+from mtattn._scores import (
+    attribute_scores,
+    average_precision,
+    binary_scores,
+    categorical_scores,
+    number_scores,
+    ordinal_scores,
+    predicted,
+)
+
+NAN = math.nan
+COUNTS = torch.tensor([2, 0, 1, 3, 1, 4])
+SAID = torch.tensor([2.0, 1, 0, 2, 1, 0], dtype=torch.float64)
+LABELS = torch.tensor([2.0, 0, 1, 2, NAN, 1], dtype=torch.float64)
+LOGITS = torch.tensor([1.5, -0.5, 0.5, -2.0, 3.0, 0.5], dtype=torch.float64)
+YES = torch.tensor([1.0, 0, 1, 0, NAN, 0], dtype=torch.float64)
+
+
+def once(size):
+    return torch.ones(1, size, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("scores", "said", "labels"),
+    [
+        pytest.param(lambda *sides: categorical_scores(*sides, 3, 2.0), SAID, LABELS, id="classes"),
+        pytest.param(lambda *sides: ordinal_scores(*sides, 2.0, 1.0), SAID, LABELS, id="levels"),
+        pytest.param(lambda *sides: number_scores(*sides, 1.5, 0.5), 30 + 7 * SAID, 30 + 5 * LABELS, id="number"),
+        pytest.param(lambda *sides: {"precision": average_precision(*sides)}, LOGITS, YES, id="precision"),
+        pytest.param(
+            lambda times, logits, targets: binary_scores(
+                times, logits[:, None], targets[:, None], torch.tensor([True])
+            ),
+            LOGITS,
+            YES,
+            id="binary",
+        ),
+    ],
+)
+def test_an_image_that_counts_twice_counts_as_two_images(scores, said, labels):
+    counted = scores(COUNTS.double()[None], said, labels)
+    held = scores(once(11), said.repeat_interleave(COUNTS), labels.repeat_interleave(COUNTS))
+    for name, value in counted.items():
+        assert value.dtype == torch.float64
+        assert not value.isnan().any(), name
+        torch.testing.assert_close(value, held[name], msg=name)
+
+
+def test_an_error_as_large_as_within_is_small_enough():
+    said, labels = torch.tensor([5.0, 6.0, 4.0, 1.0]), torch.zeros(4)
+    assert number_scores(torch.ones(1, 4), said, labels, 0.0, 5.0)["within"].tolist() == [0.75]
+
+
+def test_a_level_whose_probability_is_one_half_is_not_reached():
+    kind = Ordinal("hair", ("short", "middle", "long"))
+    assert predicted(kind, torch.tensor([[0.0, -9.0], [9.0, 0.0], [9.0, 1e-3], [NAN, 9.0]])).tolist()[:3] == [0, 1, 2]
+
+
+def test_a_prediction_of_which_one_output_is_nan_is_nan():
+    for kind in (Ordinal("hair", ("a", "b", "c")), Categorical("hair", ("a", "b"))):
+        assert predicted(kind, torch.tensor([[NAN, 9.0], [9.0, NAN]])).isnan().all()
+    assert predicted(Number("age", mean=30.0, std=2.0), torch.tensor([[NAN], [1.5]])).tolist()[1] == 33
+
+
+@pytest.mark.parametrize("said", [0.0, 1.0], ids=["right", "wrong"])
+def test_where_one_class_is_labelled_there_is_no_skill(said):
+    scores = categorical_scores(once(3), torch.full((3,), said).double(), torch.zeros(3).double(), 2, 0.0)
+    assert scores["skill"].isnan().all()
+    assert scores["accuracy"].tolist() == [1 - said]
+
+
+def test_a_blind_answer_that_is_never_wrong_leaves_no_skill():
+    labels = torch.full((3,), 4.0).double()
+    for scores in (
+        ordinal_scores(once(3), labels + 1, labels, 4.0, 4.0),
+        number_scores(once(3), labels + 1, labels, 4.0, None),
+    ):
+        assert scores["skill"].isnan().all()
+    assert number_scores(once(3), labels + 1, labels, 4.0, None)["r_squared"].isnan().all()
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        pytest.param(lambda said, labels: categorical_scores(once(3), said, labels, 2, 1.0), id="classes"),
+        pytest.param(lambda said, labels: ordinal_scores(once(3), said, labels, 1.0, 1.0), id="levels"),
+        pytest.param(lambda said, labels: number_scores(once(3), said, labels, 0.7, 1.0), id="number"),
+    ],
+)
+def test_a_nan_prediction_spoils_its_scores_where_there_is_a_label_and_nothing_else(scores):
+    said, labels = torch.tensor([NAN, 1.0, 0.0]).double(), torch.tensor([0.0, 1.0, 0.0]).double()
+    blind = {"majority_accuracy", "median_error"}
+    assert {name for name, value in scores(said, labels).items() if not value.isnan()} == blind & scores(
+        said, labels
+    ).keys()
+    labels[0] = NAN
+    labels[2] = 1
+    assert not any(
+        value.isnan().any() for name, value in scores(said, labels).items() if name not in {"skill", "r_squared"}
+    )
+
+
+def test_outputs_of_single_precision_are_scored_in_the_precision_of_the_counts():
+    groups = AttributeGroups({"head": ["Hat", Number("age", mean=1 / 3, std=1 / 7)]})
+    targets, outputs = torch.tensor([[1.0, 20.1], [0.0, 30.7]]), torch.tensor([[0.3, 0.1], [-0.7, 0.2]])
+    given = (groups, Baselines(groups, targets))
+    rows = [
+        attribute_scores(once(2), each, targets, *given, within={}, precision=average_precision)
+        for each in (outputs, outputs.double())
+    ]
+    assert rows[0] == rows[1]
+    assert list(rows[0]) == ["Hat", "age"]
