@@ -114,12 +114,12 @@ def _table(
     if path.suffix == ".csv" and (hole := re.search(rb",[ \t]*(?=,|\r?\n|$)", rows)):
         line = first_line + rows.count(b"\n", 0, hole.start())
         raise ValueError(f"{owner}: a row has no empty cell, got one in line {line} of {path}; write 0 for unlabelled.")
-    if not rows.strip():
-        raise ValueError(f"{owner}: {path} holds a row for each image, got none; get the file again.")
     chars = np.frombuffer(rows + b"\n", np.uint8)
     is_gap = np.isin(np.arange(256), list(_SEPARATORS[path.suffix]))[chars]
     edges = np.flatnonzero(np.diff(is_gap, prepend=True))
     starts, lengths = edges[::2], edges[1::2] - edges[::2]
+    if not len(starts):
+        raise ValueError(f"{owner}: {path} holds a row for each image, got none; get the file again.")
     lines = _lines(owner, path, np.searchsorted(starts, np.flatnonzero(chars == ord("\n"))), len(columns), first_line)
 
     starts, lengths = starts.reshape(-1, len(columns) + 1), lengths.reshape(-1, len(columns) + 1)
