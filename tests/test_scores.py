@@ -16,6 +16,8 @@ from mtattn._scores import (
     ordinal_scores,
     predicted,
 )
+from mtattn.metrics import AttributeMetrics, train_rates
+from mtattn.metrics.slices import _gap, check_slices
 
 NAN = math.nan
 COUNTS = torch.tensor([2, 0, 1, 3, 1, 4])
@@ -119,3 +121,55 @@ def test_outputs_of_single_precision_are_scored_in_the_precision_of_the_counts()
     ]
     assert rows[0] == rows[1]
     assert list(rows[0]) == ["Hat", "age"]
+
+
+class TestMetrics:
+    HAT = AttributeGroups({"head": ["Hat", "Bag"]})
+
+    def seen(self, outputs, targets, groups=HAT):
+        metrics = AttributeMetrics(groups, Baselines(groups, torch.tensor(targets)))
+        metrics.update(torch.tensor(outputs), torch.tensor(targets))
+        return metrics
+
+    def test_scores_have_double_precision(self):
+        metrics = self.seen([[1.0, 1.0]] * 3, [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
+        assert metrics.compute()["mean_accuracy"] == 1 / 3
+
+    def test_a_label_is_true_from_one_half(self):
+        metrics = self.seen([[1.0, 1.0]] * 3, [[0.5, 0.7], [0.4, 0.5], [NAN, 1.0]])
+        truth = {name: pair[1].tolist() for name, pair in metrics.predictions().items()}
+        assert truth == {"Hat": [1, 0], "Bag": [1, 1, 1]}
+        assert metrics.compute()["attributes"]["Hat"]["average_precision"] == 0.5
+        assert metrics.instance_scores()["instance_precision"] == pytest.approx((1 + 1 / 2 + 1) / 3)
+
+    def test_their_errors_name_them(self):
+        with pytest.raises(
+            ValueError, match=r"^AttributeMetrics: logits and targets have one column an attribute, got"
+        ):
+            self.seen([[1.0, 1.0]], [[1.0, 0.0]]).update(torch.ones(1, 3), torch.ones(1, 3))
+        with pytest.raises(ValueError, match=r"^AttributeMetrics: "):
+            AttributeMetrics(self.HAT, [0.5, 0.5], within={"Hat": 3})
+        with pytest.raises(ValueError, match=r"^AttributeMetrics: "):
+            AttributeMetrics(AttributeGroups({"all": [Number("age")]}), [0.5])
+
+    @pytest.mark.parametrize("value", [1.5, -0.5])
+    def test_rates_of_what_is_no_label_are_refused_with_its_place(self, value):
+        with pytest.raises(ValueError, match=rf"^train_rates: a target is .* got {value} for image 1, column 0\."):
+            train_rates(torch.tensor([[1.0, 0.0], [value, 1.0]]))
+        assert train_rates(torch.tensor([[1.0, 0.5], [0.0, NAN]])).tolist() == [0.5, 1.0]
+
+
+class TestSlices:
+    def test_have_two_to_twelve_values(self):
+        check_slices("Run", {"two": ["a", "b"], "twelve": [*"abcdefghijkl"]})
+        for values, count in (("aa", 1), ("abcdefghijklm", 13)):
+            with pytest.raises(ValueError, match=rf"^Run: slices are columns with 2 to 12 .* got {count} in 'column'"):
+                check_slices("Run", {"two": ["a", "b"], "column": [*values]})
+
+    def test_a_gap_is_told_between_the_worst_and_the_best_that_have_twenty_images(self):
+        def row(value, images=20):
+            return {"images": images, "score": value}
+
+        rows = {"a": row(0.5), "b": row(0.9), "c": row(0.7), "few": row(0.1, 19), "none": row(NAN), "(empty)": row(0.0)}
+        assert _gap(rows, "score") == {"gap": 0.4, "from": "a", "to": "b"}
+        assert _gap({name: rows[name] for name in ("a", "few")}, "score") is None
