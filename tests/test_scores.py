@@ -17,6 +17,7 @@ from mtattn._scores import (
     predicted,
 )
 from mtattn.metrics import AttributeMetrics, train_rates
+from mtattn.metrics.decided import rescored
 from mtattn.metrics.slices import _gap, check_slices
 
 NAN = math.nan
@@ -142,7 +143,27 @@ class TestMetrics:
         assert metrics.compute()["attributes"]["Hat"]["average_precision"] == 0.5
         assert metrics.instance_scores()["instance_precision"] == pytest.approx((1 + 1 / 2 + 1) / 3)
 
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+    def test_what_is_remembered_has_the_type_that_other_processes_expect(self, dtype):
+        metrics = AttributeMetrics(self.HAT, [0.5, 0.5])
+        metrics.update(torch.ones(2, 2, dtype=dtype), torch.ones(2, 2, dtype=dtype))
+        assert metrics.targets[0].dtype == torch.float32
+        assert metrics.logits[0].dtype == torch.promote_types(dtype, torch.float32)
+
+    def test_others_like_them_know_what_is_a_small_error(self):
+        groups = AttributeGroups({"all": [Number("age", mean=0.0, std=1.0)]})
+        metrics = AttributeMetrics(groups, Baselines(groups, torch.tensor([[1.0], [2.0]])), within={"age": 5})
+        other = rescored(metrics, torch.tensor([[3.0], [9.0]]), torch.tensor([[1.0], [2.0]]))
+        assert other.compute()["attributes"]["age"]["within"] == 0.5
+
     def test_their_errors_name_them(self):
+        groups = AttributeGroups({"all": [Categorical("hair", ("a", "b")), "Hat"]})
+        with pytest.raises(
+            ValueError, match=r"^AttributeMetrics: logits have the 3 columns of groups.columns, targets"
+        ):
+            self.seen([[1.0, 0.0]], [[1.0, 0.0]], groups)
+        with pytest.raises(TypeError, match=r"^train_rates: takes targets, or a data set"):
+            train_rates([1, 2])
         with pytest.raises(
             ValueError, match=r"^AttributeMetrics: logits and targets have one column an attribute, got"
         ):

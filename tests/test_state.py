@@ -6,6 +6,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from mtattn import FARAMTN, AttributeGroups, Categorical, DWSLoss, DynamicWeighting, GroupHeads, Number
+from mtattn._state import Constants, Float32State
 from mtattn.modules import AttributeCenterLoss
 
 GROUPS = AttributeGroups({"a": ["x", "y"], "b": ["z"]})
@@ -84,3 +85,48 @@ def test_heads_refuse_a_dict():
         (TypeError, TypeCheckError), match=r"GroupHeads: groups is an AttributeGroups|^Type-check error"
     ):
         GroupHeads(4, {"a": ["x"]})
+
+
+def test_a_state_of_fewer_groups_is_told_where_it_ends():
+    fewer = GroupHeads(4, AttributeGroups({"a": ["x", "y"]})).state_dict()
+    with pytest.raises(RuntimeError, match="got no more in place of 'z' in 'b'; load it"):
+        GroupHeads(4, GROUPS).load_state_dict(fewer)
+
+
+class Fixed(Constants):
+    def __init__(self):
+        super().__init__()
+        self.register_constant("numbers", [1, 2], dtype=torch.float64, device=None)
+        self.weight, self.child = torch.nn.Parameter(torch.ones(1)), torch.nn.Linear(1, 1)
+
+
+class TestConstants:
+    def holds(self, module):
+        assert module.numbers.dtype == torch.float64
+        assert module.numbers.tolist() == [1, 2]
+        assert set(module.state_dict()) == {"weight", "child.weight", "child.bias"}
+
+    def test_are_there_again_after_to_empty(self):
+        with torch.device("meta"):
+            module = Fixed()
+        assert module.numbers.is_meta
+        self.holds(module.to_empty(device="cpu"))
+
+    def test_go_where_what_is_loaded_goes(self):
+        with torch.device("meta"):
+            module = Fixed()
+        module.load_state_dict({"weight": torch.zeros(1)}, assign=True, strict=False)
+        self.holds(module)
+
+    def test_are_not_spoilt_by_what_is_written_into_the_buffer(self):
+        module = Fixed().half()
+        module.numbers.fill_(7)
+        self.holds(module.half())
+
+
+@pytest.mark.parametrize("build", [Fixed, Float32State], ids=["constants", "float32"])
+def test_modules_inside_move_along_unless_told_otherwise(build):
+    module = build()
+    module.child = torch.nn.Linear(1, 1)
+    assert module.half().child.weight.dtype == torch.float16
+    assert not module.to_empty(device="meta", recurse=False).child.weight.is_meta
