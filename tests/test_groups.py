@@ -221,3 +221,22 @@ def test_groups_are_unequal_to_what_are_no_groups():
 def test_only_the_groups_that_hold_a_doublet_are_named():
     with pytest.raises(ValueError, match=r"got 'Male' 2 times, in 'eyes', 'mouth'\.$"):
         AttributeGroups({"eyes": ["Male"], "nose": ["Big_Nose"], "mouth": ["Male"]})
+
+
+@pytest.mark.parametrize("half", [0xD800, 0xDFFF])
+def test_half_a_letter_is_no_name(half):
+    with pytest.raises(ValueError, match=r"^AttributeGroups: "):
+        AttributeGroups({"all": [f"Hat{chr(half)}"]})
+    assert AttributeGroups({"all": ["Hat\ud7ff", "Hat\ue000"]}).attributes == ("Hat\ud7ff", "Hat\ue000")
+
+
+def test_fifty_names_are_all_told_and_two_near_ones_both():
+    with pytest.raises(ValueError, match=r"there are 00, .*, 49\.$"):
+        check_known("Data", "name", ["Zzz"], [f"{number:02}" for number in range(50)])
+    with pytest.raises(ValueError, match=r"did you mean 'Smiling' or 'Smilings'\?$"):
+        check_known("Data", "name", ["Smilin"], ["Smiling", "Smilings"])
+
+
+def test_a_name_that_stands_there_twice_is_told_for_what_it_is():
+    with pytest.raises(ValueError, match=r"^AttributeGroups: each attribute belongs to one .* got 'Hat' 2 times"):
+        AttributeGroups({"all": ["Hat", "Hat"]})
