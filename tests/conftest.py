@@ -1,5 +1,6 @@
 """What all tests share. It must not import mtattn: jaxtyping's import hook has to come first."""
 
+import functools
 import os
 import pickle
 import socket
@@ -22,9 +23,30 @@ settings.load_profile("mtattn")
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    if any(item.get_closest_marker("compile") for item in items):
+        _read_the_operators_of_onnx_once()
+
+
+def _read_the_operators_of_onnx_once():
+    """Keep what torch reads from onnxscript's sources for each export: about half of the time of a small one."""
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
+    except (ImportError, AttributeError):
+        pass  # another torch: the tests take longer
+
+
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Leave the report's figures out where a run is about something else: they take most of the time of a small run."""
+    monkeypatch.setattr("mtattn.report.page.inline_svg", lambda *_: "")
 
 
 def forbid(*_, **__):

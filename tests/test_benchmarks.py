@@ -1,12 +1,15 @@
 """The benchmarks run, and the page on speed says what the committed results say."""
 
+import importlib
 import json
+import runpy
 import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import torch
 
 pytestmark = pytest.mark.outside
 
@@ -22,6 +25,13 @@ def page(monkeypatch):
     return page
 
 
+@pytest.fixture
+def bench(monkeypatch):
+    pytest.importorskip("timm", reason="the extra recipes is not installed")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("common").Bench("cpu", threads=torch.get_num_threads(), blocks=1, seed=0)
+
+
 def test_the_page_on_speed_is_what_its_program_writes_from_the_results(page):
     files = sorted((BENCHMARKS / "results").glob("*--*.json"))
     results = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
@@ -29,27 +39,23 @@ def test_the_page_on_speed_is_what_its_program_writes_from_the_results(page):
 
 
 @pytest.mark.recipe
-def test_one_command_measures_and_keeps_what_it_measured_before(tmp_path):
-    file = tmp_path / "results.json"
-    for name in ("heads", "kinds"):
-        command = [sys.executable, BENCHMARKS / "run.py", name, "--device", "cpu", "--blocks", "1", "--output", file]
-        subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+def test_one_command_measures_and_keeps_what_it_measured_before(bench, tmp_path, monkeypatch):
+    file, before = tmp_path / "results.json", {"heads": {"rows": ["measured before"]}}
+    file.write_text(json.dumps(before), encoding="utf-8")
+    command = ["run.py", "kinds", "--device", "cpu", "--threads", str(torch.get_num_threads()), "--blocks", "1"]
+    monkeypatch.setattr(sys, "argv", [*command, "--output", str(file)])
+    runpy.run_path(str(BENCHMARKS / "run.py"), run_name="__main__")
     results = json.loads(file.read_text(encoding="utf-8"))
     assert set(results) == {"heads", "kinds"}
-    contenders = results["heads"]["rows"][0]["contenders"]
-    assert contenders["GroupHeads"]["ratio"] == {"median": 1, "low": 1, "high": 1}
-    assert all(c["ms"]["median"] > 0 and c["peak_bytes"] > 0 for c in contenders.values())
-    assert results["heads"]["machine"]["kind"] == "cpu"
+    assert results["heads"] == before["heads"]
+    assert results["kinds"]["machine"]["kind"] == "cpu"
+    ours, other = results["kinds"]["rows"][0]["contenders"].values()
+    assert ours["ratio"] == {"median": 1, "low": 1, "high": 1}
+    assert all(contender["ms"]["median"] > 0 and contender["peak_bytes"] > 0 for contender in (ours, other))
 
 
-def test_the_parts_of_other_systems_compute_what_their_loops_compute(monkeypatch):
-    pytest.importorskip("timm", reason="the extra recipes is not installed")
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import bench_systems
-    import torch
-    from common import Bench
-
-    bench = Bench("cpu", threads=torch.get_num_threads(), blocks=1, seed=0)
+def test_the_parts_of_other_systems_compute_what_their_loops_compute(bench):
+    bench_systems = importlib.import_module("bench_systems")
     bench_systems.compare_maximum(bench, 2, 32, 3, 2)
     bench_systems.compare_masks(bench, 2, 4, 3, 2, 6)
     bench_systems.compare_centers(bench, 3, 4, 5)
@@ -78,8 +84,8 @@ def test_a_stage_that_fails_or_hangs_ends_alone(tmp_path, monkeypatch, capsys):
     assert "ended after 1.0 s, see hangs.txt" in said
 
 
-def test_an_unknown_benchmark_is_refused_with_those_there_are():
-    command = [sys.executable, BENCHMARKS / "run.py", "heds"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "no benchmark heds; there are wsgsa, cgff" in done.stderr
+def test_an_unknown_benchmark_is_refused_with_those_there_are(bench, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["run.py", "heds"])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(BENCHMARKS / "run.py"), run_name="__main__")
+    assert "no benchmark heds; there are wsgsa, cgff" in capsys.readouterr().err

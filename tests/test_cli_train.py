@@ -15,7 +15,7 @@ from mtattn import FARAMTN, AttributeGroups, Categorical
 from mtattn.decisions import Decisions
 from mtattn.training import evaluate
 
-pytestmark = pytest.mark.recipe
+pytestmark = [pytest.mark.recipe, pytest.mark.usefixtures("no_figures")]  # those of module fixtures are drawn
 
 SMALL = ["--epochs=1", "--batch-size=8", "--image-size", "32", "--drop-stages=3", "--workers=0"]
 PAGE = Path(__file__).parents[1] / "docs/how-to/own-attributes.md"

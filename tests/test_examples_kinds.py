@@ -11,7 +11,7 @@ from test_examples import refused, run
 from mtattn import FARAMTN, Categorical, Number, Ordinal
 from mtattn.data import PETA_GROUPS
 
-pytestmark = pytest.mark.recipe
+pytestmark = [pytest.mark.recipe, pytest.mark.usefixtures("no_figures")]  # those of module fixtures are drawn
 SMALL = ["--epochs=1", "--batch-size=8", "--drop-stages=2", "--workers=0", "--image-size", "48", "32"]
 
 

@@ -265,9 +265,17 @@ def test_a_model_for_grey_images_exports(tmp_path):
     ("name", "options", "message"),
     [
         pytest.param(
-            "vit_tiny_patch16_224", {"img_size": 32}, r"got one that does not .*doesn't match model", id="ViT"
+            "vit_tiny_patch16_224",
+            {"img_size": 32, "depth": 2},
+            r"got one that does not .*doesn't match model",
+            id="ViT",
         ),
-        pytest.param("tf_efficientnet_lite0", {}, "got one that pads by their size, as timm's tf_ models do", id="tf_"),
+        pytest.param(
+            "tf_mobilenetv3_small_minimal_100",
+            {},
+            "got one that pads by their size, as timm's tf_ models do",
+            id="tf_",
+        ),
     ],
 )
 @torch.no_grad()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from torch import distributed, multiprocessing, nn
+from processes import in_group
+from torch import distributed, nn
 
 from mtattn import AttributeGroups, DWSLoss, DynamicWeighting
 from mtattn.data import CELEBA_GROUPS, AttributeRows, read_row
@@ -74,27 +75,23 @@ class TestLightning:
         assert module.loss.weighting._period.sum() == 0
 
 
-def average_losses(rank, folder, broadcast):
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/{broadcast}", rank=rank, world_size=2)
+def average_losses(broadcast):
+    distributed.init_process_group("gloo")
     module = nn.Module()
     module.net, module.loss = nn.Linear(3, 3), DWSLoss(GROUPS)
     module.forward = lambda images, targets: module.loss(0 * module.net(images), targets)
     wrapped = nn.parallel.DistributedDataParallel(module, broadcast_buffers=broadcast)
-    targets = torch.full((4, 3), torch.nan if rank else 1.0)
+    targets = torch.full((4, 3), torch.nan if distributed.get_rank() else 1.0)
     targets[:, 0] = 1  # the second rank has labels of the first group only
     for _ in range(3):
         wrapped(torch.ones(4, 3), targets)
-    torch.save(module.loss.weighting._period, f"{folder}/period-{broadcast}-{rank}")
-    distributed.destroy_process_group()
+    return module.loss.weighting._period
 
 
-@pytest.mark.filterwarnings("ignore:.*broadcast_buffers:FutureWarning")
 def test_inside_ddp_each_rank_keeps_its_own_losses_only_without_broadcast(tmp_path):
-    for broadcast in (False, True):
-        multiprocessing.spawn(average_losses, (tmp_path, broadcast), nprocs=2)
-    own, overwritten = (torch.load(tmp_path / f"period-{broadcast}-1")[1].tolist() for broadcast in (False, True))
-    assert own == [12, 0]  # four labels in each of three batches
-    assert overwritten[1] > 0  # what the how-to page warns of: labels that only the first rank has
+    own, overwritten = (in_group(2, tmp_path, average_losses, broadcast)[0][1] for broadcast in (False, True))
+    assert own[1].tolist() == [12, 0]  # four labels in each of three batches
+    assert overwritten[1][1] > 0  # what the how-to page warns of: labels that only the first rank has
 
 
 @needs("torchjd")

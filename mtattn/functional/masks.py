@@ -14,6 +14,9 @@ def mask_positions(
     ``positions = P / mean_s P`` with P the mask averaged over the area of each position, plus ``floor``. With
     :func:`gate_mean` this is masked average pooling.
 
+    The area of a position is its square of the image. Cells of a trunk with strides look up to half a cell up and left
+    of their squares (:func:`mtattn.models.map_centres`). Where a part is smaller than a cell, shift its mask by that.
+
     Args:
         masks: Zero or more, of any scale and any size; what a network returns goes through its sigmoid first. Below
             zero counts as zero. NaN is an unknown pixel and counts as zero, too; a mask without anything in it, or
