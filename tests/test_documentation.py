@@ -44,7 +44,7 @@ PART = re.compile(
 KINDS = ("python", "bash", "text", "bibtex", "yaml")
 OTHER_PROGRAMS = (
     *("accelerate", "cd", "curl", "export", "git", "hf", "lint-imports", "mypy", "pip", "pytest", "ruff", "ty"),
-    *("clean/bin/pip", "cyclonedx-py", "pip-licenses", "twine"),
+    *("../clean/bin/python", "cyclonedx-py", "pip-licenses", "twine"),
 )
 VALUE = re.compile(r"[\[({'\"\d-]|tensor\(|torch\.|True$|False$")
 CHECKER, OPTIONS = doctest.OutputChecker(), doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
