@@ -23,7 +23,18 @@ settings.load_profile("mtattn")
 torch.set_num_threads(1)
 
 
+LONG = ("compile", "recipe", "outside")
+
+
+def pytest_configure(config):
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False  # pytest-xdist would begin with the files of most tests
+
+
 def pytest_collection_modifyitems(items):
+    """Begin with the files that take longest, so that no process is left alone with one of them."""
+    long = {item.path for item in items if any(item.get_closest_marker(name) for name in LONG)}
+    items.sort(key=lambda item: item.path not in long)
     if any(item.get_closest_marker("compile") for item in items):
         _read_the_operators_of_onnx_once()
 
