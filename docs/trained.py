@@ -22,7 +22,7 @@ from mtattn.metrics import AttributeMetrics, train_rates
 from mtattn.training import fit
 
 CACHE = Path(__file__).parent / "_cache"
-FACES, EPOCHS, SIZE = 3000, 6, 64
+FACES, EPOCHS, SIZE = 3000, 10, 64
 IMAGE: dict[str, Any] = {"size": [SIZE, SIZE], "mean": [0.5] * 3, "std": [0.5] * 3}
 GROUPS: AttributeGroups = CELEBA_GROUPS.only(SyntheticFaces.attributes)
 
