@@ -153,8 +153,8 @@ def _compare(
     with torch.no_grad():
         results = [form(x) for _, form in forms.values()]
     facts = {"largest_difference": max((other - results[0]).abs().max().item() for other in results[1:])}
-    for variant in bench.variants:
-        if not graphs and (variant.graph or variant.compiled):
+    for variant in bench.few_variants:
+        if variant.graph and not graphs:
             continue
         bench.compare(
             what,

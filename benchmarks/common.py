@@ -75,6 +75,7 @@ class Bench:
         torch.manual_seed(seed)
         self._order = random.Random(seed)
         self.rows: list[Row] = []
+        self.after_row: Callable[[], object] = lambda: None
         self.bytes_per_second = self._copy_rate()
         self.operations_per_second = {"float32": self._product_rate(torch.float32)}
         if self.on_gpu:
@@ -88,6 +89,11 @@ class Bench:
         return [
             Variant(d, compiled=c, graph=g) for d in ("float32", "bf16") for c in (False, True) for g in (False, True)
         ]
+
+    @property
+    def few_variants(self) -> list[Variant]:
+        """The ways to run what comes in several sizes, after the first: without the compiler, which takes minutes."""
+        return [variant for variant in self.variants if not variant.compiled]
 
     def machine(self) -> dict[str, Any]:
         """Say where and with what the rows were measured."""
@@ -168,6 +174,7 @@ class Bench:
             facts(seconds),
         )
         self.rows.append(row)
+        self.after_row()
         print(describe(row), flush=True)
         return row
 
@@ -301,6 +308,7 @@ def _arithmetic(variant: Variant, device: torch.device) -> Any:
 
 
 def _graphed(call: Call) -> Call:
+    """Capture a call; what it works on, an optimizer's state say, lives as long as the graph does."""
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
         for _ in range(3):
@@ -309,7 +317,11 @@ def _graphed(call: Call) -> Call:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         call()
-    return graph.replay
+
+    def replay(_: Call = call) -> None:
+        graph.replay()
+
+    return replay
 
 
 def _version(package: str) -> str | None:

@@ -2,9 +2,10 @@
 
 python benchmarks/gpu.py --output results-of-today          on a GPU
 python benchmarks/gpu.py --output dry-run --device cpu      the same stages with little work, to see that they run
+python benchmarks/gpu.py --output rest --stages tests bench            only stages whose names begin so
 
-A stage that fails or runs out of time ends alone. The output folder gets a log for each, and the results of the
-benchmarks, of which benchmarks/page.py makes the page.
+A stage that fails or runs out of time ends alone; of a benchmark, the rows measured until then are kept. The output
+folder gets a log for each, and the results of the benchmarks, of which benchmarks/page.py makes the page.
 """
 
 import os
@@ -21,9 +22,10 @@ from torch import nn
 from mtattn import FARAMTN, AttributeGroups, DWSLoss
 
 HERE = Path(__file__).parent
+MEASURE = (sys.executable, str(HERE / "run.py"))
 GROUPS = AttributeGroups({f"group {g}": [f"attribute {g}.{a}" for a in range(5)] for g in range(8)})
 TESTS = ("functional", "modules", "fusion", "losses", "kind_losses", "metrics", "contract", "memory")
-BENCHES = ("wsgsa", "cgff", "heads", "dws_loss", "faramtn", "compile")
+BENCHES = ("wsgsa", "faramtn", "dws_loss", "cgff", "heads", "compile", "systems")
 
 
 class Stage(NamedTuple):
@@ -38,21 +40,26 @@ def stages(options: Namespace) -> list[Stage]:
     """List what runs, what matters most first."""
     python, device = sys.executable, options.device
     checks = [Stage(name, [python, __file__, "--check", name, "--device", device], 60) for name in CHECKS]
+    checks.append(Stage("compilation", [python, __file__, "--check", "compilation", "--device", device], 180))
     blocks = "11" if device == "cuda" else "1"
-    measure = [python, str(HERE / "run.py"), "--device", device, "--blocks", blocks]
-    measure += ["--output", str(options.output / "results.json")]
-    benches = [Stage(f"bench {name}", [*measure, name], 75) for name in (BENCHES if device == "cuda" else ("heads",))]
+    measure = [*MEASURE, "--device", device, "--blocks", blocks, "--output", str(options.output / "results.json")]
+    benches = [Stage(f"bench {name}", [*measure, name], 120) for name in (BENCHES if device == "cuda" else ("heads",))]
     files = [str(HERE.parent / "tests" / f"test_{name}.py") for name in TESTS if device == "cuda"]
     tests = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not recipe", *files]
-    return [*checks, *benches, Stage("tests", tests if files else [*tests, "--version"], 180)]
+    every = [*checks, *benches, Stage("tests", tests if files else [*tests, "--version"], 180)]
+    return [stage for stage in every if stage.name.startswith(tuple(options.stages))]
 
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output", type=Path, help="a folder for logs and results")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    parser.add_argument("--check", choices=CHECKS, help="run one check only, in this process")
+    parser.add_argument("--stages", nargs="+", default=[""], metavar="NAME", help="only those whose names begin so")
+    parser.add_argument("--check", choices=[*CHECKS, "compilation"], help="run one check only, in this process")
     options = parser.parse_args()
+    if options.check == "compilation":
+        compile_ahead(options.device)
+        return
     if options.check:
         CHECKS[options.check](torch.device(options.device))
         return
@@ -82,6 +89,16 @@ def passed(stage: Stage, options: Namespace) -> bool:
     last = log.read_text(encoding="utf-8").strip().splitlines()[-1:] or [""]
     print(f"{stage.name:22} {how} ({time.monotonic() - began:.0f} s): {last[0]}", flush=True)
     return how == "passed"
+
+
+def compile_ahead(device: str) -> None:
+    """Fill the compiler's cache, all benchmarks at once: what they measure later then starts in seconds."""
+    if device != "cuda":
+        print("only a GPU's benchmarks compile so much that it is worth doing ahead")
+        return
+    running = [subprocess.Popen([*MEASURE, "--blocks", "1", "--output", os.devnull, name]) for name in BENCHES]
+    ended = [one.wait() for one in running]
+    print(f"{ended.count(0)} of {len(ended)} benchmarks ran to their end")
 
 
 def small(device: torch.device) -> tuple[FARAMTN, torch.Tensor, torch.Tensor]:

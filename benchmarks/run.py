@@ -8,6 +8,7 @@ import json
 from argparse import ArgumentParser
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -45,10 +46,11 @@ def main() -> None:
     for name in options.benches or BENCHES:  # a fresh bench each: the machine's best is measured where it is used
         settings = {name: getattr(options, name) for name in ("threads", "blocks", "seed", "celeba")}
         bench = Bench(options.device, **settings)
-        import_module(f"bench_{name}").run(bench)
         machine = bench.machine()
         file = options.output or RESULTS / f"{machine['device'].replace(' ', '-')}--{torch.__version__}.json"
-        write(file, name, machine, bench)
+        bench.after_row = partial(write, file, name, machine, bench)  # who stops it keeps the rows until then
+        import_module(f"bench_{name}").run(bench)
+        print(f"{name}: {len(bench.rows)} rows in {file}", flush=True)
 
 
 def write(file: Path, name: str, machine: dict, bench: Bench) -> None:
@@ -61,7 +63,6 @@ def write(file: Path, name: str, machine: dict, bench: Bench) -> None:
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(f"{name}: {len(bench.rows)} rows in {file}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """The benchmarks run, and the page on speed says what the committed results say."""
 
+import gc
 import importlib
 import json
 import runpy
 import subprocess
 import sys
+import weakref
 from argparse import Namespace
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -68,7 +71,7 @@ def test_the_program_for_gpus_passes_its_dry_run_on_a_cpu(tmp_path):
     command = [sys.executable, BENCHMARKS / "gpu.py", "--output", tmp_path / "out", "--device", "cpu"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("passed") == 5
+    assert done.stdout.count("passed") == 6
     assert json.loads((tmp_path / "out/results.json").read_text())["heads"]["rows"]
 
 
@@ -82,6 +85,68 @@ def test_a_stage_that_fails_or_hangs_ends_alone(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "failed with 3, see fails.txt" in said
     assert "ended after 1.0 s, see hangs.txt" in said
+
+
+def test_a_benchmark_that_fails_keeps_the_rows_measured_before(bench, tmp_path, monkeypatch):
+    bench_heads = importlib.import_module("bench_heads")
+
+    def fails_in_its_second_row(bench):
+        for call in (lambda: None, lambda: 1 / 0):
+            bench.compare("heads", {"ours": call}, sizes={})
+
+    monkeypatch.setattr(bench_heads, "run", fails_in_its_second_row)
+    file = tmp_path / "results.json"
+    monkeypatch.setattr(sys, "argv", ["run.py", "heads", "--device", "cpu", "--blocks", "1", "--output", str(file)])
+    with pytest.raises(ZeroDivisionError):
+        runpy.run_path(str(BENCHMARKS / "run.py"), run_name="__main__")
+    assert len(json.loads(file.read_text(encoding="utf-8"))["heads"]["rows"]) == 1
+
+
+def test_a_replayed_graph_keeps_alive_what_it_works_on(bench, monkeypatch):
+    common = importlib.import_module("common")
+    for name in ("Stream", "stream", "current_stream", "CUDAGraph", "graph"):  # no GPU is needed to see who holds whom
+        monkeypatch.setattr(torch.cuda, name, MagicMock())
+    optimizer = torch.optim.SGD([torch.ones(1)])
+    state, replay = weakref.ref(optimizer), common._graphed(optimizer.zero_grad)
+    del optimizer
+    gc.collect()
+    assert state() is not None, "the graph writes into memory that was freed"
+    del replay
+    gc.collect()
+    assert state() is None
+
+
+def test_only_the_stages_asked_for_run(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gpu
+
+    options = Namespace(device="cuda", output=tmp_path, stages=["tests", "bench w"])
+    assert [stage.name for stage in gpu.stages(options)] == ["bench wsgsa", "tests"]
+
+
+def row(variant, ms, other, *, batch=1, floor=1.0):
+    ours = {"ms": {"median": ms}, "ratio": {"median": 1, "low": 1, "high": 1}, "peak_bytes": 2**20, "kernels": 7}
+    theirs = {"ms": {"median": 9}, "ratio": {"median": other, "low": other, "high": other}, "peak_bytes": 0}
+    floor = {"ms": floor, "distance": ms / floor}
+    contenders = {"ours": ours} | ({"theirs": theirs} if other else {})
+    return {"what": "step", "sizes": {"batch": batch}, "variant": variant, "contenders": contenders, "floor": floor}
+
+
+def test_a_gpus_sentences_are_of_the_fastest_way_to_run_each_case(page):
+    rows = [row("float32", 3.0, 2), row("bf16", 1.0, 3), row("float32", 0.2, 4, batch=2), row("bf16", 0.5, 5, batch=2)]
+    told = page.told({"machine": {"kind": "cuda", "device": "NVIDIA H100 80GB"}, "rows": rows})
+    assert [one["on"] for one in told] == ["H100, bf16", "H100, float32"]
+
+
+def test_a_gpus_table_has_a_line_for_each_way_to_run(page):
+    *_, head, _, first, second, third, end = page.gpu_table(
+        [row("float32", 3.0, 2), row("bf16", 1.0, None), row("bf16, CUDA graph", 0.5, 4, floor=page.LEAST_FLOOR / 2)]
+    )
+    assert head == "| run as | ours, ms | its kernels | times its floor | peak memory, MiB | theirs, times |"
+    assert first == "| float32 | 3.000 | 7 | 3.0 | 1.0 | 2.00 (2.00 to 2.00) |"
+    assert second == "| bf16 | 1.000 | 7 | 1.0 | 1.0 |  |"  # theirs was not run so
+    assert third == "| bf16, CUDA graph | 0.500 | 7 |  | 1.0 | 4.00 (4.00 to 4.00) |"  # a floor too small to mean much
+    assert not end
 
 
 def test_an_unknown_benchmark_is_refused_with_those_there_are(bench, monkeypatch, capsys):
