@@ -156,7 +156,7 @@ class TestTraining:
     def test_with_its_trunk_each_row_ends_at_the_rate_that_was_best_in_its_search(
         self, study, monkeypatch, tmp_path, plan, start
     ):
-        finetune, features = study("finetune"), self.features(study)
+        finetune, features = study("finetune"), self.features(study, 64)
         plan = getattr(study("rows"), plan)
         monkeypatch.setattr(finetune, "load", lambda _: features)
         monkeypatch.setattr(finetune, "Trunk", lambda *_, **__: torch.nn.Conv2d(64, 32, 1))
@@ -320,7 +320,7 @@ class TestTraining:
         pytest.importorskip("torchjd", reason="the study needs the extra bench")
         pytest.importorskip("scipy", reason="the study needs the extra bench")
         parts, page = study("parts"), study("parts_page")
-        monkeypatch.setattr(parts, "load", lambda _: self.features(study))
+        monkeypatch.setattr(parts, "load", lambda _: self.features(study, 64))
         monkeypatch.setattr(parts, "EPOCHS", 1)
         results, forms = tmp_path / "runs.jsonl", ["faramtn", "pairs", "fixed-gates", "no-exchange"]
         for _ in range(2):  # the second time nothing is left to do
@@ -343,7 +343,7 @@ class TestTraining:
 
     def test_systems_have_one_search_and_the_page_says_what_they_scored(self, study, tmp_path, monkeypatch):
         systems, page = study("systems"), study("systems_page")
-        monkeypatch.setattr(systems, "load", lambda _: self.features(study))
+        monkeypatch.setattr(systems, "load", lambda _: self.features(study, 64))
         monkeypatch.setattr(systems, "EPOCHS", (1, 2))
         monkeypatch.setattr(systems, "RATES", (0.01, 0.03))
         monkeypatch.setattr(systems, "BLOCKS", 1)

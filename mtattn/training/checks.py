@@ -51,5 +51,5 @@ def check_length(data: Any, options: Options, num_processes: int) -> None:
         factors += f" in {num_processes} processes" if num_processes > 1 else ""
         raise ValueError(
             f"fit: needs at least one full batch of images, got batch_size={options.batch_size}{factors} "
-            f"for {num_images} images; take a smaller one."
+            f"for {num_images} images; take a smaller batch_size, --batch-size on the command line."
         )
