@@ -222,7 +222,7 @@ def refusal(folder, options):
         pytest.param({"sync_batch_norm": True}, "sync_batch_norm needs GPUs, got processes on the CPU", id="no GPU"),
         pytest.param(
             {"batch_size": 16, "accumulate": 2},
-            "got batch_size=16 x accumulate=2 in 2 processes for 48 images; take a smaller one",
+            "got batch_size=16 x accumulate=2 in 2 processes for 48 images; take a smaller batch_size",
             id="few images",
         ),
     ],

@@ -40,7 +40,7 @@ def test_accumulation_at_least_one(tmp_path):
 
 
 def test_a_step_of_more_images_than_there_are_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"got batch_size=16 x accumulate=4 for 48 images; take a smaller one"):
+    with pytest.raises(ValueError, match=r"got batch_size=16 x accumulate=4 for 48 images; take a smaller batch_size"):
         run(tmp_path, accumulate=4)
 
 
