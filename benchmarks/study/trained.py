@@ -50,7 +50,8 @@ STEPS = (
     Step(
         "own-whole", "the recipe's trunk from scratch, all of the picture at 64 pixels", ("--crop", "1"), 10, 2e-3, True
     ),
-    Step("own", "the middle 0.6 of the picture, as the recipe has it", ("--crop", "0.6"), 10, 2e-3, True),
+    Step("own", "the face and its hair, as the recipe has it", (), 10, 2e-3, True),
+    Step("own-96", "and 96 pixels, 30 epochs", ("--image-size", "96"), 30, 2e-3, True),
     Step("whole", "from ImageNet weights, all of the picture at 128 pixels", WHOLE),
     Step("crop", "the middle 0.6 of the picture", CROP),
     Step("fine", "and the map two stages earlier", FINE),
