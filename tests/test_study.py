@@ -256,6 +256,11 @@ class TestTraining:
             line for line in study("ladder_page").trained(study("results").Results.read(results)) if "30" in line
         ]
         assert [cell.strip() for cell in line.split("|")[2:4]] == ["55.00 / 55.00 / 55.00", "56.00 / 56.00 / 56.00"]
+        linear, ours = study("ladder_page").best_of_trained(study("results").Results.read(results))
+        assert linear.startswith("| one linear layer, 2 seeds | 55.00 | as `examples/lfwa.py --image-size 128 ")
+        assert ours.startswith("| FARAMTN, 2 seeds | 56.00 | as `examples/lfwa.py --image-size 128 ")
+        assert ours.endswith(" --augment strong --epochs 30` trains, from ImageNet weights |")  # best on validation
+        assert not list(study("ladder_page").best_of_trained(study("results").Results.of([])))
 
     def test_thresholds_are_measured_once_a_seed_and_help_on_the_page(self, study, monkeypatch, tmp_path):
         thresholds, features = study("thresholds"), self.features(study)

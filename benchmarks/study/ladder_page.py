@@ -74,6 +74,21 @@ def best_of_ladder(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[
         yield f"| {title}, {seeds} seeds | {accuracy} | the frozen trunk again, in [the best step](#step-by-step) |"
 
 
+def best_of_trained(results: Results | None = None) -> Iterable[str]:
+    """Write rows for the literature's table: the recipe in the setting that was best on the validation part."""
+    results = Results.read(TRAINED_RESULTS) if results is None else results
+    own = {step: results.runs.get(f"{step.name}, {HEADS[1]}", {}) for step in TRAINED_STEPS}
+    if not any(own.values()):
+        return
+    best = max(own, key=lambda step: fmean(run["valid"]["accuracy"] for run in own[step].values()) if own[step] else 0)
+    for head, title in zip(HEADS, TITLES, strict=True):
+        if runs := results.runs.get(f"{best.name}, {head}"):
+            accuracy = percent(results.mean(f"{best.name}, {head}", "accuracy"))
+            program = " ".join(["`examples/lfwa.py", *best.options, f"--epochs {best.epochs}`"])
+            start = "random" if best.from_scratch else "ImageNet"
+            yield f"| {title}, {len(runs)} seeds | {accuracy} | as {program} trains, from {start} weights |"
+
+
 def climbed(runs: Sequence[Mapping[str, Any]]) -> list[Step]:
     """List the steps in which both heads were scored on the test half."""
     rows = {run["row"] for run in runs if run["split"] == "test"}

@@ -11,7 +11,7 @@ from typing import Any
 import texts
 from compare import Difference, holm, paired
 from figures import draw_differences, draw_tasks
-from ladder_page import around, best_of_ladder
+from ladder_page import around, best_of_ladder, best_of_trained
 from mixed_page import mixed
 from parts_page import controls, forms
 from recognition_page import recognition
@@ -314,6 +314,7 @@ def literature(results: Mapping[str, Results]) -> Iterable[str]:
         if results[name].runs:
             yield f"| FARAMTN, {results[name].seeds} seeds | {percent(results[name].mean(OURS, 'accuracy'))} | {note} |"
     yield from best_of_ladder()
+    yield from best_of_trained()
     yield ""
 
 
