@@ -39,8 +39,7 @@ class Stage(NamedTuple):
 def stages(options: Namespace) -> list[Stage]:
     """List what runs, what matters most first."""
     python, device = sys.executable, options.device
-    checks = [Stage(name, [python, __file__, "--check", name, "--device", device], 60) for name in CHECKS]
-    checks.append(Stage("compilation", [python, __file__, "--check", "compilation", "--device", device], 180))
+    checks = [Stage(n, [python, __file__, "--check", n, "--device", device], CHECK_SECONDS.get(n, 60)) for n in CHECKS]
     blocks = "11" if device == "cuda" else "1"
     measure = [*MEASURE, "--device", device, "--blocks", blocks, "--output", str(options.output / "results.json")]
     benches = [Stage(f"bench {name}", [*measure, name], 120) for name in (BENCHES if device == "cuda" else ("heads",))]
@@ -55,11 +54,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="a folder for logs and results")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--stages", nargs="+", default=[""], metavar="NAME", help="only those whose names begin so")
-    parser.add_argument("--check", choices=[*CHECKS, "compilation"], help="run one check only, in this process")
+    parser.add_argument("--check", choices=CHECKS, help="run one check only, in this process")
     options = parser.parse_args()
-    if options.check == "compilation":
-        compile_ahead(options.device)
-        return
     if options.check:
         CHECKS[options.check](torch.device(options.device))
         return
@@ -89,16 +85,6 @@ def passed(stage: Stage, options: Namespace) -> bool:
     last = log.read_text(encoding="utf-8").strip().splitlines()[-1:] or [""]
     print(f"{stage.name:22} {how} ({time.monotonic() - began:.0f} s): {last[0]}", flush=True)
     return how == "passed"
-
-
-def compile_ahead(device: str) -> None:
-    """Fill the compiler's cache, all benchmarks at once: what they measure later then starts in seconds."""
-    if device != "cuda":
-        print("only a GPU's benchmarks compile so much that it is worth doing ahead")
-        return
-    running = [subprocess.Popen([*MEASURE, "--blocks", "1", "--output", os.devnull, name]) for name in BENCHES]
-    ended = [one.wait() for one in running]
-    print(f"{ended.count(0)} of {len(ended)} benchmarks ran to their end")
 
 
 def small(device: torch.device) -> tuple[FARAMTN, torch.Tensor, torch.Tensor]:
@@ -171,7 +157,23 @@ def check_graph(device: torch.device) -> None:
             print(f"{name}: a graph's replay gives the same outputs")
 
 
-CHECKS = {"synchronisation": check_synchronisation, "precision": check_precision, "graph": check_graph}
+def check_compilation(device: torch.device) -> None:
+    """Fill the compiler's cache, all benchmarks at once: what they measure later then starts in seconds."""
+    if device.type != "cuda":
+        print("only a GPU's benchmarks compile so much that it is worth doing ahead")
+        return
+    running = [subprocess.Popen([*MEASURE, "--blocks", "1", "--output", os.devnull, name]) for name in BENCHES]
+    ended = [one.wait() for one in running]
+    print(f"{ended.count(0)} of {len(ended)} benchmarks ran to their end")
+
+
+CHECKS = {
+    "synchronisation": check_synchronisation,
+    "precision": check_precision,
+    "graph": check_graph,
+    "compilation": check_compilation,
+}
+CHECK_SECONDS = {"compilation": 180}  # of the others: 60
 
 
 if __name__ == "__main__":

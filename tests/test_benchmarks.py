@@ -69,10 +69,15 @@ def test_the_parts_of_other_systems_compute_what_their_loops_compute(bench):
 @pytest.mark.recipe
 def test_the_program_for_gpus_passes_its_dry_run_on_a_cpu(tmp_path):
     command = [sys.executable, BENCHMARKS / "gpu.py", "--output", tmp_path / "out", "--device", "cpu"]
-    command += ["--stages", "compilation", "bench"]  # each stage is a process of some seconds; the rest runs below
+    command += [
+        "--stages",
+        "compilation",
+        "bench",
+        "tests",
+    ]  # each stage is a process of some seconds; the rest runs below
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("passed") == 2
+    assert done.stdout.count("passed") == 3
     assert json.loads((tmp_path / "out/results.json").read_text())["heads"]["rows"]
 
 
@@ -81,8 +86,9 @@ def test_each_check_for_gpus_passes_its_dry_run_on_a_cpu(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import gpu
 
-    for check in gpu.CHECKS.values():
-        check(torch.device("cpu"))
+    for name in gpu.CHECKS:
+        monkeypatch.setattr(sys, "argv", ["gpu.py", "--check", name, "--device", "cpu"])
+        gpu.main()
     said = capsys.readouterr().out
     assert said.count("relative error") == 3
     assert "three steps" in said
@@ -146,7 +152,13 @@ def row(variant, ms, other, *, batch=1, floor=1.0):
 
 
 def test_a_gpus_sentences_are_of_the_fastest_way_to_run_each_case(page):
-    rows = [row("float32", 3.0, 2), row("bf16", 1.0, 3), row("float32", 0.2, 4, batch=2), row("bf16", 0.5, 5, batch=2)]
+    rows = [
+        row("float32", 3.0, 2),
+        row("bf16", 1.0, 3),
+        row("compiled", 0.5, None),
+        row("float32", 0.2, 4, batch=2),
+        row("bf16", 0.5, 5, batch=2),
+    ]
     told = page.told({"machine": {"kind": "cuda", "device": "NVIDIA H100 80GB"}, "rows": rows})
     assert [one["on"] for one in told] == ["H100, bf16", "H100, float32"]
 

@@ -171,8 +171,8 @@ def test_a_run_that_is_replaced_stays_until_the_new_one_is_finished(faces, tmp_p
     del before[".lock"]  # of the folder, not of the run
     for _ in range(2):
         said = refused("celeba", *arguments, "--overwrite", "--batch-size=64")
-        assert "batch_size=64 for 48 images; take a smaller batch_size, --batch-size on the command line." in said
-        assert " The run that was to be replaced is in " in said
+        way_out = "take a smaller batch_size, --batch-size on the command line. The run that was to be replaced is in "
+        assert f"batch_size=64 for 48 images; {way_out}" in said
         assert said.endswith(f"{tmp_path}/run/replaced.")
         kept = {path.name: path.read_bytes() for path in (tmp_path / "run/replaced").rglob("*") if path.is_file()}
         assert kept == before
