@@ -215,16 +215,16 @@ by block, and stands here as its median with its quartiles. Above 1 means: slowe
 given for GPUs only; a CPU shared with others has none worth telling. The floor is the least time in which this machine
 could move the bytes or do the arithmetic that our step cannot avoid.
 
-On a GPU, sentences and figures are of the fastest way to run our step, out of float32 and bf16, eager and compiled,
-launched kernel by kernel and replayed as a CUDA graph; tables have all that were measured. Floors under 0.005 ms are
-left out: a step so small takes as long as its kernels take to start.
+On a GPU, sentences and figures are of the fastest way to run our step that all contenders ran, out of float32 and
+bf16, eager and compiled, launched kernel by kernel and replayed as a CUDA graph; tables have all that were measured.
+Floors under 0.005 ms are left out: a step so small takes as long as its kernels take to start.
 """
 
 ON_A_GPU = """
 ## What the GPU's numbers say
 
-- **Small modules are bound by their number of kernels, not by bytes.** Launched from Python, a kernel took 20 to 45
-  microseconds in this process, whatever it computed; in a CUDA graph the small ones take 2 to 3. So a WSGSA step takes
+- **Small modules are bound by their number of kernels, not by bytes.** Launched from Python, a kernel took 20 to 55
+  microseconds in this process, whatever it computed; in a CUDA graph the small ones take 2 to 4. So a WSGSA step takes
   three to ten times as long eager as in a graph, and what saves memory traffic shows in the graph only: whole maps take
   1.0 to 1.2 times as long as the pooled form eager, 1.8 to 7.5 times in a graph.
 - **No floor is reached within a factor of 1.2.** The closest is CGFF on whole maps, 2.2 times its floor in float32.
@@ -232,11 +232,11 @@ ON_A_GPU = """
   times. Fewer kernels would close the gap. The step takes 0.16 to 0.4 ms beside the 35 ms of a resnet50's, so there is
   no Triton kernel for it.
 - **On pooled features, eager CGFF takes 1.0 to 1.3 times as long as `nn.MultiheadAttention`**, since it has more
-  kernels. In a graph, MultiheadAttention takes 1.2 to 1.5 times as long as CGFF in float32, 0.9 to 1.1 times in bf16.
+  kernels. In a graph, MultiheadAttention takes 1.1 to 1.5 times as long as CGFF in float32, 0.9 to 1.1 times in bf16.
 - **The loss has a price on a fast GPU with a small network.** Eager, DWSLoss takes four to five times as long as the
   plain loss; the difference is a tenth of a resnet18's step at 64 pixels. Compiled, it has 9 kernels in place of 47 and
   takes two thirds of the time.
-- A largest difference near 1e-3 between two forms of the same comes from convolutions, which torch computes in TF32.
+- A largest difference near 1e-3 between two forms of the same comes, as we take it, from convolutions in TF32.
 - FARAMTN's training step of a resnet50 was measured in float32 only: with CUDA graphs the benchmark had a fault, since
   repaired.
 """
