@@ -30,8 +30,9 @@ def run(bench: Bench) -> None:
 
     def step(groups: AttributeGroups, variant: Variant) -> Call:
         model, loss = bench.put(FARAMTN.from_timm(name, groups)), bench.put(DWSLoss(groups))
+        labels = targets[groups]  # out here: torch.compile does not trace a dict with such keys everywhere
         return training_step(
-            lambda images: loss(model(images), targets[groups]), [images], list(model.parameters()), variant=variant
+            lambda images: loss(model(images), labels), [images], list(model.parameters()), variant=variant
         )
 
     for variant in bench.variants:

@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 MEASURE = (sys.executable, str(HERE / "run.py"))
 GROUPS = AttributeGroups({f"group {g}": [f"attribute {g}.{a}" for a in range(5)] for g in range(8)})
 TESTS = ("functional", "modules", "fusion", "losses", "kind_losses", "metrics", "contract", "memory")
-BENCHES = ("wsgsa", "faramtn", "dws_loss", "cgff", "heads", "compile", "systems")
+BENCHES = ("wsgsa", "faramtn", "dws_loss", "cgff", "heads", "compile", "systems", "kinds")
 
 
 class Stage(NamedTuple):

@@ -12,7 +12,19 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.export import Dim, export
 
-from mtattn import CGFF, FARAMTN, WSGSA, AttributeGroups, DWSLoss, DynamicWeighting, GroupHeads, functional
+from mtattn import (
+    CGFF,
+    FARAMTN,
+    WSGSA,
+    AttributeGroups,
+    Categorical,
+    DWSLoss,
+    DynamicWeighting,
+    GroupHeads,
+    Number,
+    Ordinal,
+    functional,
+)
 
 pytestmark = pytest.mark.compile
 BATCH, HEIGHT, WIDTH = Dim("batch", max=64), Dim("height", min=2, max=64), Dim("width", min=2, max=64)
@@ -70,6 +82,23 @@ def test_compiles_without_a_graph_break(case, training):
         torch.testing.assert_close(there[0].grad, here[0].grad, rtol=1e-3, atol=1e-5)
     for (key, value), wanted in zip(compiled._orig_mod.state_dict().items(), module.state_dict().values(), strict=True):
         torch.testing.assert_close(value, wanted, rtol=1e-4, atol=1e-5, equal_nan=True, msg=key)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "num_columns"),
+    [
+        pytest.param(["a", "b"], 2, id="binary"),
+        pytest.param(["a", Number("years", mean=30, std=10)], 2, id="number"),
+        pytest.param([Ordinal("age", ("child", "young", "old"))], 2, id="ordinal"),
+        pytest.param([Categorical("hair", ("red", "fair", "dark")), "a"], 4, id="categorical"),
+    ],
+)
+def test_groups_that_were_never_read_before_compile(attributes, num_columns):
+    loss = DWSLoss(AttributeGroups({"only": attributes}))  # nothing here may read them, not even an eager call
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    outputs, targets = torch.randn(4, num_columns), torch.ones(4, len(attributes))
+    value = compiled(outputs, targets)
+    torch.testing.assert_close(value, loss(outputs, targets))
 
 
 @methods

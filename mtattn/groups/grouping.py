@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -58,7 +57,22 @@ class AttributeGroups(Mapping[str, tuple[str, ...]]):
         if not self._groups:
             raise ValueError("AttributeGroups: needs at least one group, got none.")
         _check_no_doublet("attribute", self)
-        _check_no_doublet("column", self._column_names)
+        columns = {
+            name: [column for attribute in attributes for column in column_names(attribute)]
+            for name, attributes in self._groups.items()
+        }
+        _check_no_doublet("column", columns)
+        # all of it now, not at first use: torch.compile cannot trace the lock of functools.cached_property
+        self._kinds = tuple(attribute for attributes in self._groups.values() for attribute in attributes)
+        self._attributes = tuple(map(name_of, self._kinds))
+        self._sizes = tuple(map(len, self._groups.values()))
+        self._group_of = tuple(index for index, size in enumerate(self._sizes) for _ in range(size))
+        widths = [len(column_names(attribute)) for attribute in self._kinds]
+        self._attribute_of = tuple(index for index, width in enumerate(widths) for _ in range(width))
+        stops = zip(self._attributes, accumulate(widths), widths, strict=True)
+        self._places = {name: slice(stop - width, stop) for name, stop, width in stops}
+        all_binary = all(isinstance(attribute, str) for attribute in self._kinds)
+        self._columns = None if all_binary else AttributeGroups(columns)  # not self: that would be a cycle
 
     def __getitem__(self, name: str) -> tuple[str, ...]:
         return tuple(map(name_of, self._groups[name]))
@@ -79,25 +93,25 @@ class AttributeGroups(Mapping[str, tuple[str, ...]]):
     def __hash__(self) -> int:
         return hash(tuple(self._groups.items()))
 
-    @cached_property
+    @property
     def attributes(self) -> tuple[str, ...]:
         """The names of all attributes, group after group."""
-        return tuple(map(name_of, self.kinds))
+        return self._attributes
 
-    @cached_property
+    @property
     def kinds(self) -> tuple[Attribute, ...]:
         """All attributes as they were given, names where they are binary, else their kinds."""
-        return tuple(attribute for attributes in self._groups.values() for attribute in attributes)
+        return self._kinds
 
-    @cached_property
+    @property
     def sizes(self) -> tuple[int, ...]:
         """The number of attributes of each group."""
-        return tuple(map(len, self._groups.values()))
+        return self._sizes
 
-    @cached_property
+    @property
     def group_of(self) -> tuple[int, ...]:
         """The group index of each attribute."""
-        return tuple(index for index, size in enumerate(self.sizes) for _ in range(size))
+        return self._group_of
 
     @property
     def columns(self) -> "AttributeGroups":
@@ -105,23 +119,12 @@ class AttributeGroups(Mapping[str, tuple[str, ...]]):
 
         A categorical attribute has a column "name=class" a class, an ordinal one "name>level" a level but the last.
         """
-        return self if all(isinstance(attribute, str) for attribute in self.kinds) else self._columns
-
-    @cached_property
-    def _columns(self) -> "AttributeGroups":
-        return AttributeGroups(self._column_names)
+        return self if self._columns is None else self._columns
 
     @property
-    def _column_names(self) -> dict[str, list[str]]:
-        return {
-            name: [column for attribute in attributes for column in column_names(attribute)]
-            for name, attributes in self._groups.items()
-        }
-
-    @cached_property
     def attribute_of(self) -> tuple[int, ...]:
         """The attribute index of each column."""
-        return tuple(index for index, attribute in enumerate(self.kinds) for _ in column_names(attribute))
+        return self._attribute_of
 
     def columns_of(self, attribute: str) -> slice:
         """Tell which columns are those of an attribute.
@@ -136,12 +139,6 @@ class AttributeGroups(Mapping[str, tuple[str, ...]]):
         """
         check_known("AttributeGroups", "attribute", [attribute], self.attributes)
         return self._places[attribute]
-
-    @cached_property
-    def _places(self) -> dict[str, slice]:
-        widths = [len(column_names(attribute)) for attribute in self.kinds]
-        places = zip(self.attributes, accumulate(widths), widths, strict=True)
-        return {name: slice(stop - width, stop) for name, stop, width in places}
 
     def only(self, attributes: Collection[str]) -> "AttributeGroups":
         """Keep the named attributes, in the order that they have here; groups left without any go.
