@@ -16,6 +16,7 @@ from mtattn.data import CELEBA_CROP, CELEBA_GROUPS, LFWA, LFWA_CROP, CelebA, ima
 from mtattn.data.transforms import AUGMENTATIONS
 from mtattn.metrics import AttributeMetrics, train_rates
 from mtattn.models.backbones import build_backbone
+from mtattn.recipes import taught_by
 from mtattn.recipes.options import HeightAndWidth, at_least, share
 from mtattn.training import evaluate, fit
 
@@ -30,6 +31,7 @@ parser.add_argument("--pretrained", action="store_true", help="fetch timm's pret
 parser.add_argument("--image-size", type=at_least(1), nargs="+", action=HeightAndWidth, default=[64, 64])
 parser.add_argument("--crop", type=share, nargs="+", action=HeightAndWidth, help="default: as the recipe")
 parser.add_argument("--augment", default="light", choices=AUGMENTATIONS)
+parser.add_argument("--teachers", nargs="+", help="trained models, as in the recipes")
 parser.add_argument("--epochs", type=int, default=12)
 parser.add_argument("--batch-size", type=at_least(1), default=64)
 parser.add_argument("--learning-rate", type=float, default=2e-3)
@@ -83,7 +85,8 @@ if __name__ == "__main__":
     loss = DWSLoss(groups, rule="equal")  # the plain mean binary cross-entropy
     run = {"epochs": options.epochs, "batch_size": options.batch_size, "workers": options.workers, "seed": options.seed}
     run["mixed_precision"] = options.mixed_precision
-    fit(model, loss, optimizer, metrics, train, valid, output=options.output, **run)
+    taught = taught_by(options.teachers, train)
+    fit(model, loss, optimizer, metrics, taught, valid, output=options.output, **run)
     valid_scores, scores = (evaluate(model, data, metrics, workers=options.workers) for data in (valid, test))
     (options.output / "metrics.json").write_text(json.dumps({"test": scores, "valid": valid_scores}, indent=2))
     print({name: round(score, 4) for name, score in scores.items() if isinstance(score, float)})

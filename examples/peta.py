@@ -21,7 +21,7 @@ from mtattn import FARAMTN, DWSLoss
 from mtattn.data import PETA, PETA_GROUPS, SyntheticKinds, image_transform, skip_unreadable
 from mtattn.metrics import AttributeMetrics, Baselines
 from mtattn.models import set_grad_checkpointing
-from mtattn.recipes import check_output, finish_run, open_output, recipe_parser, run_recipe, size_options
+from mtattn.recipes import check_output, finish_run, open_output, recipe_parser, run_recipe, size_options, taught_by
 from mtattn.training import fit, processes
 
 
@@ -96,13 +96,14 @@ def main(options: Namespace) -> None:
         )
     )
     metrics = AttributeMetrics(groups, Baselines(groups, train))
+    taught = taught_by(options.teachers, train)
     open_output(options)  # only now, when everything else is known to be right
     history = fit(
         model,
         loss,
         optimizer,
         metrics,
-        train,
+        taught,
         valid,
         output=output,
         epochs=options.epochs,

@@ -68,6 +68,27 @@ def test_it_leaves_all_that_a_recipe_leaves_and_the_split(place):
     assert "intervals" in metrics["test"]
 
 
+@pytest.mark.parametrize("inside", ["", "model"])
+def test_a_teacher_that_saw_what_the_student_is_measured_on_is_refused(place, tmp_path, inside):
+    arguments = [place / "labels.csv", "--images", place / "photos", "--output", tmp_path / "run", *SMALL]
+    said = refused("train", *arguments, "--seed=1", "--teachers", place / "run" / inside)
+    held_out = {name for name, part in read_split(place / "run").items() if part == "train"}
+    counted, name = re.search(
+        r"trained on (\d) of them, (\d\d\.png) for one; give the table a split column", said
+    ).groups()
+    assert 1 <= int(counted) <= 8
+    assert name in held_out
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_student_learns_from_a_teacher_of_the_same_split(place, tmp_path, capsys):
+    arguments = [place / "labels.csv", "--images", place / "photos", "--output", tmp_path / "run", *SMALL]
+    run("train", *arguments, "--teachers", place / "run")
+    assert "taught_by: asking a trained model about 32 images" in capsys.readouterr().out
+    one, other = ((folder / "run/model/model.safetensors").read_bytes() for folder in (tmp_path, place))
+    assert one != other  # of the same seed: without teachers the same model
+
+
 def test_no_person_is_in_two_parts(place):
     parts = read_split(place / "run")
     assert all(parts[f"{index:02d}.png"] == parts[f"{index + 1:02d}.png"] for index in range(0, 40, 2))

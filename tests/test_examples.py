@@ -249,6 +249,25 @@ def test_the_output_says_which_epoch_is_kept_and_by_what(faces, tmp_path, capsys
     assert f"the weights of epoch {kept} of 2" in (tmp_path / "run/report.html").read_text()
 
 
+def test_a_run_learns_from_trained_models_and_says_of_which(place, tmp_path, capsys):
+    arguments = ["--synthetic", 60, "--output", tmp_path / "run", *SMALL]
+    run("celeba", *arguments, "--teachers", place / "celeba", place / "celeba" / "model")
+    said = capsys.readouterr().out
+    assert "taught_by: asking 2 trained models about 48 images" in said
+    folders = (tmp_path / "run", place / "celeba")  # of the same seed: without teachers the same model
+    one, other = ((folder / "model/model.safetensors").read_bytes() for folder in folders)
+    assert one != other
+    one, other = (json.loads((folder / "metrics.json").read_text()) for folder in folders)
+    assert one["test"]["labels"] == other["test"]["labels"]
+    assert "| teachers | celeba, model |" in (tmp_path / "run/model/README.md").read_text()
+
+
+def test_a_teacher_that_is_not_there_leaves_no_folder(place, tmp_path):
+    said = refused("celeba", "--synthetic", 60, "--output", tmp_path / "run", *SMALL, "--teachers", tmp_path / "nobody")
+    assert "nobody" in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_less_memory_by_accumulating_and_recomputing_trains_too(faces, tmp_path):
     arguments = ["--root", faces, "--output", tmp_path / "run", *SMALL, "--batch-size=4", "--accumulate=4"]
     run("celeba", *arguments, "--grad-checkpointing", "--mixed-precision=bf16")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from argparse import Namespace
 
 import pytest
@@ -11,9 +12,9 @@ from processes import alone
 from torch import nn
 
 from mtattn import FARAMTN
-from mtattn.data import CELEBA_GROUPS, CelebA, SyntheticFaces, image_transform
+from mtattn.data import CELEBA_GROUPS, CelebA, SyntheticFaces, SyntheticKinds, UnreadableImage, image_transform
 from mtattn.metrics import AttributeMetrics, train_rates
-from mtattn.recipes import check_output, finish_run, open_output, results, run_recipe
+from mtattn.recipes import check_output, finish_run, open_output, results, run_recipe, taught_by
 
 pytestmark = pytest.mark.outside
 
@@ -110,6 +111,76 @@ def test_what_the_parts_of_the_model_do_is_measured_on_all_test_images(finished,
     _, _, shown = finished
     images = torch.cat([batch for batch, _ in shown["ablations"]])
     assert torch.equal(images, whole(parts["test"])[0])
+
+
+def teacher(seed, groups=GROUPS):
+    torch.manual_seed(seed)
+    model = FARAMTN(nn.Conv2d(3, 16, 4, stride=4), 16, groups)
+    model.config["image"] = {"size": [16, 16], "mean": [0.5] * 3, "std": [0.5] * 3}
+    return model.eval()
+
+
+class TestTeachers:
+    @torch.no_grad()
+    @pytest.mark.parametrize("share", [0.5, 1.0, 0.1])
+    def test_targets_are_labels_mixed_with_the_mean_of_what_the_teachers_say(self, share, parts):
+        data, teachers = parts["train"], [teacher(seed) for seed in range(3)]
+        data._targets[3, 1] = torch.nan
+        before = data.targets
+        taught = taught_by(teachers, data, share=share)
+        for row in range(len(data)):
+            image, label = data[row]
+            said = torch.zeros(len(GROUPS.attributes))
+            for model in teachers:
+                both = model(torch.stack([image, image.flip(-1)]))
+                said += both.mean(0).sigmoid() / len(teachers)
+            pairs = zip(label, said, strict=True)
+            expected = [says if own.isnan() else (1 - share) * own + share * says for own, says in pairs]
+            torch.testing.assert_close(taught[row][1], torch.stack(expected))
+            assert torch.equal(taught[row][0], image)
+        torch.testing.assert_close(data.targets, before, equal_nan=True)
+
+    def test_a_teacher_may_know_more_and_in_another_order(self, parts):
+        other = CELEBA_GROUPS.only(["Bald", "Smiling", "Young", "Eyeglasses", "Blond_Hair"])
+        targets = taught_by([teacher(0, other)], parts["test"], share=1.0).targets
+        model, data = teacher(0, other), parts["test"]
+        with torch.no_grad():
+            both = model(torch.stack([data[0][0], data[0][0].flip(-1)])).mean(0).sigmoid()
+        expected = [both[other.attributes.index(name)] for name in data.attributes]
+        torch.testing.assert_close(targets[0], torch.stack(expected))
+
+    def test_other_targets_have_a_row_an_image_and_a_column_an_attribute(self, parts):
+        with pytest.raises(ValueError, match=r"targets are \(image, attribute\), here .* got \(2, 1\)"):
+            parts["train"].with_targets(torch.zeros(2, 1))
+
+    def test_without_teachers_nothing_changes(self, parts):
+        assert taught_by(None, parts["train"]) is parts["train"]
+
+    @pytest.mark.parametrize("share", [0.0, -1.0, 1.5, float("nan")])
+    def test_a_share_out_of_range_is_refused(self, share, parts):
+        with pytest.raises(ValueError, match=r"taught_by: share is in \(0, 1\]"):
+            taught_by([teacher(0)], parts["train"], share=share)
+
+    def test_a_teacher_that_does_not_know_an_attribute_is_refused_before_any_is_asked(self, parts):
+        with pytest.raises(ValueError, match="taught_by: the teacher: no binary attribute 'Bald'; there are"):
+            taught_by([teacher(0), teacher(0, GROUPS.only(["Smiling"]))], parts["train"])
+
+    def test_classes_and_numbers_are_refused(self, tmp_path):
+        root = SyntheticKinds.write(tmp_path / "kinds", 12, seed=0)
+        data = SyntheticKinds(root, "train")
+        with pytest.raises(ValueError, match=r"taught_by: teachers soften binary labels, got '.*' of another kind"):
+            taught_by([teacher(0)], data)
+
+    def test_a_teacher_that_is_not_there_is_named(self, parts, tmp_path):
+        with pytest.raises(FileNotFoundError, match="nobody"):
+            taught_by([tmp_path / "nobody"], parts["train"])
+
+    def test_an_image_that_cannot_be_read_is_named(self, root, tmp_path):
+        folder = shutil.copytree(root, tmp_path / "faces")
+        data = CelebA(folder, "train", attributes=GROUPS.attributes)
+        data.path(2).write_bytes(b"no picture")
+        with pytest.raises(UnreadableImage, match=re.escape(data.path(2).name)):
+            taught_by([teacher(0)], data)
 
 
 @pytest.mark.parametrize(("length", "count", "expected"), [(10, 5, [0, 2, 4, 6, 8]), (3, 5, [0, 1, 2]), (7, 2, [0, 3])])

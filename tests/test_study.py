@@ -262,6 +262,23 @@ class TestTraining:
         assert ours.endswith(" --augment strong --epochs 30` trains, from ImageNet weights |")  # best on validation
         assert not list(study("ladder_page").best_of_trained(study("results").Results.of([])))
 
+    def test_runs_that_teach_come_before_those_that_they_teach(self, study, monkeypatch, tmp_path):
+        trained, commands = study("trained"), []
+        monkeypatch.setattr(
+            trained, "train", lambda *told: commands.append(trained.command(*told[:2], told[2].seed, told[3])) or {}
+        )
+        monkeypatch.setattr(trained.Runs, "add", lambda *_: None)
+        places = ["--root", "faces", "--output", "runs", "--results", str(tmp_path / "none.jsonl")]
+        trained.main([*places, "--seeds", "2", "--steps", "own-96-taught", "own-96"])
+        assert ["--teachers" in command for command in commands] == [False] * 4 + [True] * 4
+        for command in commands[4:]:
+            first = command.index("--teachers") + 1
+            assert [Path(name).as_posix() for name in command[first : first + 3]] == [
+                "runs/own-96-faramtn-0",
+                "runs/own-96-faramtn-1",
+                "--epochs",
+            ]
+
     def test_thresholds_are_measured_once_a_seed_and_help_on_the_page(self, study, monkeypatch, tmp_path):
         thresholds, features = study("thresholds"), self.features(study)
         monkeypatch.setattr(thresholds, "load", lambda *_: features)

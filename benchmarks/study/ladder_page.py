@@ -85,6 +85,7 @@ def best_of_trained(results: Results | None = None) -> Iterable[str]:
         if runs := results.runs.get(f"{best.name}, {head}"):
             accuracy = percent(results.mean(f"{best.name}, {head}", "accuracy"))
             program = " ".join(["`examples/lfwa.py", *best.options, f"--epochs {best.epochs}`"])
+            program += " with `--teachers`, three FARAMTN of the step before," if best.teachers else ""
             start = "random" if best.from_scratch else "ImageNet"
             yield f"| {title}, {len(runs)} seeds | {accuracy} | as {program} trains, from {start} weights |"
 

@@ -14,6 +14,7 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,10 @@ class Step:
     epochs: int = 12
     rate: float = 1e-3
     from_scratch: bool = False  # the recipe's own trunk, in place of the one with weights
+    teachers: str = ""  # the step whose runs of FARAMTN, of all seeds, teach
 
 
+OWN_96 = ("--image-size", "96")
 WHOLE = ("--image-size", "128", "--trunk-factor", "0.5", "--drop-stages", "0", "--crop", "1")
 CROP = (*WHOLE, "--crop", "0.6")  # the last one counts
 FINE = (*CROP, "--drop-stages", "2")
@@ -51,7 +54,16 @@ STEPS = (
         "own-whole", "the recipe's trunk from scratch, all of the picture at 64 pixels", ("--crop", "1"), 10, 2e-3, True
     ),
     Step("own", "the face and its hair, as the recipe has it", (), 10, 2e-3, True),
-    Step("own-96", "and 96 pixels, 30 epochs", ("--image-size", "96"), 30, 2e-3, True),
+    Step("own-96", "and 96 pixels, 30 epochs", OWN_96, 30, 2e-3, True),
+    Step(
+        "own-96-taught",
+        "and stronger augmentation, half of the targets from the three FARAMTN before",
+        (*OWN_96, "--augment", "strong"),
+        30,
+        2e-3,
+        True,
+        "own-96",
+    ),
     Step("whole", "from ImageNet weights, all of the picture at 128 pixels", WHOLE),
     Step("crop", "the middle 0.6 of the picture", CROP),
     Step("fine", "and the map two stages earlier", FINE),
@@ -74,13 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--mixed-precision", default="no", choices=["no", "bf16", "fp16"])
     options = parser.parse_args(arguments)
     runs = Runs(options.results)
-    for seed in range(options.seeds):  # seed by seed, so that a ladder cut short has all steps
-        for step in STEPS:
-            if options.steps is None or step.name in options.steps:
-                for head in PROGRAMS:
-                    if runs.lacks(job := job_of(step, head, seed)):
-                        runs.add(record := train(step, head, job, options))
-                        print({key: value for key, value in record.items() if key != "valid"}, flush=True)
+    steps = [step for step in STEPS if options.steps is None or step.name in options.steps]
+    # seed by seed, so that a ladder cut short has all steps; but teachers of all seeds come before those they teach
+    order = sorted(product(range(options.seeds), steps), key=lambda pair: bool(pair[1].teachers))
+    for (seed, step), head in product(order, PROGRAMS):
+        if runs.lacks(job := job_of(step, head, seed)):
+            runs.add(record := train(step, head, job, options))
+            print({key: value for key, value in record.items() if key != "valid"}, flush=True)
 
 
 def job_of(step: Step, head: str, seed: int) -> Job:
@@ -103,6 +115,7 @@ def train(step: Step, head: str, job: Job, options: Any) -> dict[str, Any]:
 def command(step: Step, head: str, seed: int, options: Any) -> list[str]:
     """Write the command of a run, without its output folder."""
     weights = [] if options.weights is None else ["--backbone-weights", options.weights]
+    runs = [options.output / f"{step.teachers}-{OURS}-{seed}" for seed in range(options.seeds) if step.teachers]
     trunk = [] if step.from_scratch else ["--backbone", options.backbone, *weights]
     return [
         sys.executable,
@@ -110,6 +123,7 @@ def command(step: Step, head: str, seed: int, options: Any) -> list[str]:
         options.root,
         *trunk,
         *step.options,
+        *(("--teachers", *map(str, runs)) if runs else ()),
         *("--epochs", str(step.epochs), "--learning-rate", str(step.rate), "--seed", str(seed)),
         *("--workers", options.workers, "--mixed-precision", options.mixed_precision),
     ]

@@ -8,12 +8,10 @@ import numpy as np
 
 from mtattn import FARAMTN
 from mtattn._arguments import HelpFormatter, at_least, mirror_option
-from mtattn.cli.table import in_lines, open_images, planned, slice_option, slices_of, table_options
+from mtattn.cli.table import in_lines, open_images, planned, recorded_split, slice_option, slices_of, table_options
 from mtattn.data import TableImages, image_transform
-from mtattn.data.table import read_table
 from mtattn.data.table.values import PARTS
 from mtattn.decisions import decisions_of
-from mtattn.groups import check_known
 from mtattn.metrics import AttributeMetrics, Baselines
 from mtattn.models import find_model
 from mtattn.recipes.measuring import measure_test, told
@@ -100,11 +98,8 @@ def main(options: Namespace) -> None:
 
 def _parts(options: Namespace, data: TableImages) -> np.ndarray | None:
     """Give the part of each image that the table names, or else the split.csv of the run; "" where neither does."""
-    file = Path(options.model) / "split.csv"
-    if data.parts is not None or not file.is_file():
+    part_of = None if data.parts is not None else recorded_split("mtattn evaluate", options.model)
+    if part_of is None:
         return data.parts
-    table = read_table(file)
-    check_known("mtattn evaluate", f"column in {file}", ("image", "split"), table.columns)
-    part_of = dict(zip(table.cells["image"], table.cells["split"], strict=True))
     found = np.array([part_of.get(name, "") for name in data.files])
     return found if found.any() else None

@@ -88,3 +88,13 @@ def slices_of(columns: Sequence[str], table: Table) -> dict[str, list[str]]:
     found = {column: table.cells[column] for column in columns}
     check_slices("--slices", found)
     return found
+
+
+def recorded_split(owner: str, run: str | Path) -> dict[str, str] | None:
+    """Read from the split.csv of a run which image is in which part; None where there is no such file."""
+    file = Path(run) / "split.csv"
+    if not file.is_file():
+        return None
+    table = read_table(file)
+    check_known(owner, f"column in {file}", ("image", "split"), table.columns)
+    return dict(zip(table.cells["image"], table.cells["split"], strict=True))

@@ -112,6 +112,21 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
         part._select(np.arange(len(self))[list(indices)])
         return part
 
+    def with_targets(  # noqa: PYI019  as above
+        self: AttributeImagesT, targets: Float[Tensor, "image attribute"]
+    ) -> AttributeImagesT:
+        """Return the same images with other targets, such as what another model says of them.
+
+        Raises:
+            ValueError: There is not a row an image and a column an attribute.
+        """
+        if targets.shape != self._targets.shape:
+            shapes = f"{tuple(self._targets.shape)}, got {tuple(targets.shape)}"
+            raise ValueError(f"{self._owner}: targets are (image, attribute), here {shapes}.")
+        other = copy(self)
+        other._targets = targets.to(self._targets.dtype, copy=True)
+        return other
+
     def __len__(self) -> int:
         return len(self._names)
 

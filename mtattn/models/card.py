@@ -245,7 +245,8 @@ def _training(run: Mapping[str, Any], data: str) -> str:
     rows += [[f"left out, {use}", str(len(paths))] for use, paths in settings.get("skipped", {}).items()]
     # a file's name only: where it lies on somebody's machine is nobody's business
     told = {name: value for name, value in settings.items() if name not in _PLACES and value is not None}
-    rows += [[name.replace("_", " "), Path(str(value)).name] for name, value in told.items()]
+    told |= {"teachers": ", ".join(Path(teacher).name for teacher in settings.get("teachers") or ())}
+    rows += [[name.replace("_", " "), Path(str(value)).name] for name, value in told.items() if value != ""]
     return _table(["setting", "value"], [*rows, *([f"version of {name}", value] for name, value in versions.items())])
 
 

@@ -5,6 +5,7 @@ from mtattn.recipes.options import model_options, recipe_parser, run_options, si
 from mtattn.recipes.output import check_output, open_output
 from mtattn.recipes.results import explain_faces, finish_run
 from mtattn.recipes.running import run_recipe
+from mtattn.recipes.teachers import taught_by
 
 __all__ = [
     "HelpFormatter",
@@ -19,5 +20,6 @@ __all__ = [
     "run_options",
     "run_recipe",
     "size_options",
+    "taught_by",
     "training_options",
 ]

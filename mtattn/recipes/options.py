@@ -111,6 +111,12 @@ def training_options(parser: ArgumentParser) -> None:
     training.add_argument(
         "--augment", default="light", choices=AUGMENTATIONS, help="how training images are changed at random"
     )
+    training.add_argument(
+        "--teachers",
+        nargs="+",
+        metavar="MODEL",
+        help="learn half from the labels, half from what these trained models say of the training images",
+    )
     training.add_argument("--epochs", type=at_least(1), help="how often to go through the training images")
     training.add_argument("--batch-size", type=at_least(1), help="images a process computes at once")
     training.add_argument("--accumulate", type=at_least(1), default=1, metavar="N", help="batches that make one step")
