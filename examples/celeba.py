@@ -14,7 +14,7 @@ from mtattn import FARAMTN, DWSLoss
 from mtattn.data import CELEBA_CROP, CELEBA_GROUPS, CelebA, SyntheticFaces, image_transform, skip_unreadable
 from mtattn.metrics import AttributeMetrics, train_rates
 from mtattn.models import set_grad_checkpointing
-from mtattn.recipes import check_output, finish_run, open_output, recipe_parser, run_recipe, size_options
+from mtattn.recipes import check_output, finish_run, open_output, recipe_parser, run_recipe, size_options, taught_by
 from mtattn.training import fit, processes
 
 
@@ -81,13 +81,14 @@ def main(options: Namespace) -> None:
         )
     )
     metrics = AttributeMetrics(groups, train_rates(train.targets))
+    taught = taught_by(options.teachers, train)
     open_output(options)  # only now, when everything else is known to be right
     history = fit(
         model,
         loss,
         optimizer,
         metrics,
-        train,
+        taught,
         valid,
         output=output,
         epochs=options.epochs,

@@ -3,6 +3,7 @@
 import csv
 import io
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from accelerate.utils import set_seed
 from mtattn import FARAMTN, DWSLoss
 from mtattn._arguments import HelpFormatter
 from mtattn._files import write_whole
-from mtattn.cli.table import in_lines, open_images, planned, slice_option, slices_of, table_options
+from mtattn.cli.table import in_lines, open_images, planned, recorded_split, slice_option, slices_of, table_options
 from mtattn.data import TableImages, image_transform
 from mtattn.data.table import balanced_parts
 from mtattn.decisions import check_goal
@@ -27,6 +28,7 @@ from mtattn.recipes import (
     run_options,
     run_recipe,
     size_options,
+    taught_by,
     training_options,
 )
 from mtattn.training import fit, processes
@@ -101,6 +103,7 @@ def train(options: Namespace) -> None:
     data = open_images(options, table, plan)
     parts, how = split(data, seed=options.seed)
     say(how)
+    check_teachers(options.teachers or (), data, parts)
     if options.thresholds and not any(isinstance(kind, str) for kind in plan.groups.kinds):
         raise ValueError("--thresholds decides yes or no, got a table without such an attribute; leave the option out.")
     groups = plan.groups.fitted(data.targets[torch.from_numpy(parts == "train")])
@@ -117,6 +120,7 @@ def train(options: Namespace) -> None:
         )
     )
     loss = DWSLoss(groups, rule=options.rule, alpha=options.alpha)
+    taught = taught_by(options.teachers, train_data)
     open_output(options)  # only now, when everything else is known to be right
     if processes().is_main_process:
         write_split(output / "split.csv", data, parts)
@@ -125,7 +129,7 @@ def train(options: Namespace) -> None:
         loss,
         optimizer,
         metrics,
-        train_data,
+        taught,
         valid_data,
         output=output,
         epochs=options.epochs,
@@ -175,6 +179,24 @@ def split(data: TableImages, *, seed: int) -> tuple[np.ndarray, str]:
     by = "" if data.persons is None else f" by column {data.plan.person!r}"
     ours = f"; {' and '.join(absent)} parted from it{by}, balanced over the labels, seed {seed}" if absent else ""
     return named, f"images: {counts}{ours}"
+
+
+def check_teachers(teachers: Sequence[str], data: TableImages, parts: np.ndarray) -> None:
+    """Refuse a teacher that was trained on images that the student is to be validated or tested on.
+
+    Raises:
+        ValueError: The split.csv of its run says so.
+    """
+    held_out = [name for name, part in zip(data.files, parts, strict=True) if part in ("valid", "test")]
+    for teacher in teachers:
+        for folder in (Path(teacher), Path(teacher).parent):  # a run, or the model in it
+            part_of = recorded_split("mtattn train", folder) or {}
+            if seen := [name for name in held_out if part_of.get(name) == "train"]:
+                raise ValueError(
+                    f"mtattn train: teachers have not seen the images that a student is measured on, got {teacher}, "
+                    f"trained on {len(seen)} of them, {seen[0]} for one; give the table a split column and train all "
+                    f"models on it."
+                )
 
 
 def new_model(options: Namespace, groups: AttributeGroups) -> FARAMTN:

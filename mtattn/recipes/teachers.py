@@ -36,6 +36,21 @@ def taught_by(
         UnreadableImage: An image cannot be read.
 
     Source: distillation (arXiv 1503.02531).
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from mtattn import AttributeGroups
+        >>> teacher = FARAMTN(torch.nn.Conv2d(3, 16, 4), 16, AttributeGroups({"mouth": ["Smiling"]}))
+        >>> teacher.config["image"] = {"size": [32, 32], "mean": [0.5] * 3, "std": [0.5] * 3}
+        >>> folder = tempfile.mkdtemp()
+        >>> for name in ("ann.png", "bob.png"):
+        ...     Image.new("RGB", (8, 8)).save(f"{folder}/{name}")
+        >>> faces = AttributeImages(folder, ["ann.png", "bob.png"], [[1], [-1]], ["Smiling"])
+        >>> targets = taught_by([teacher], faces).targets
+        taught_by: asking a trained model about 2 images
+        >>> targets.min() < 0.5 < targets.max()
+        tensor(True)
     """
     if not 0 < share <= 1:
         raise ValueError(f"taught_by: share is in (0, 1], got {share}.")
