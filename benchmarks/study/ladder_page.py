@@ -84,10 +84,13 @@ def best_of_trained(results: Results | None = None) -> Iterable[str]:
     for head, title in zip(HEADS, TITLES, strict=True):
         if runs := results.runs.get(f"{best.name}, {head}"):
             accuracy = percent(results.mean(f"{best.name}, {head}", "accuracy"))
-            program = " ".join(["`examples/lfwa.py", *best.options, f"--epochs {best.epochs}`"])
-            program += " with `--teachers`, three FARAMTN of the step before," if best.teachers else ""
+            program = " ".join([*best.options, f"--epochs {best.epochs}"])
             start = "random" if best.from_scratch else "ImageNet"
-            yield f"| {title}, {len(runs)} seeds | {accuracy} | as {program} trains, from {start} weights |"
+            what = f"as `examples/lfwa.py {program}` trains, from {start} weights"
+            if best.teachers:
+                teacher = next(step for step in TRAINED_STEPS if step.name == best.teachers)
+                what += f", with the runs of `{' '.join([*teacher.options, f'--epochs {teacher.epochs}'])}` as teachers"
+            yield f"| {title}, {len(runs)} seeds | {accuracy} | {what} |"
 
 
 def climbed(runs: Sequence[Mapping[str, Any]]) -> list[Step]:
