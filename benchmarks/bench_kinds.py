@@ -30,7 +30,7 @@ def run(bench: Bench) -> None:
 
     def step(groups: AttributeGroups, variant: Variant) -> Call:
         model, loss = bench.put(FARAMTN.from_timm(name, groups)), bench.put(DWSLoss(groups))
-        labels = targets[groups]  # out here: torch.compile does not trace a dict with such keys everywhere
+        labels = targets[groups]
         return training_step(
             lambda images: loss(model(images), labels), [images], list(model.parameters()), variant=variant
         )

@@ -242,7 +242,7 @@ ON_A_GPU = """
   1.0 to 1.2 times as long as the pooled form eager, 1.8 to 7.5 times in a graph.
 - **No floor is reached within a factor of 1.2.** The closest is CGFF on whole maps, 2.2 times its floor in float32.
   WSGSA's step is 29 to 45 kernels and takes 4 to 9 times its floor in a graph; compiled, 25 to 29 kernels and 5 to 7
-  times. Fewer kernels would close the gap. The step takes 0.16 to 0.4 ms beside the 35 ms of a resnet50's, so there is
+  times. Fewer kernels would close the gap. The step takes 0.16 to 0.4 ms beside the 29 ms of a resnet50's, so there is
   no Triton kernel for it.
 - **On pooled features, eager CGFF takes 1.0 to 1.3 times as long as `nn.MultiheadAttention`**, since it has more
   kernels. In a graph, MultiheadAttention takes 1.1 to 1.5 times as long as CGFF in float32, 0.9 to 1.1 times in bf16.

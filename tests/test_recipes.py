@@ -153,8 +153,9 @@ class TestTeachers:
         with pytest.raises(ValueError, match=r"targets are \(image, attribute\), here .* got \(2, 1\)"):
             parts["train"].with_targets(torch.zeros(2, 1))
 
-    def test_without_teachers_nothing_changes(self, parts):
-        assert taught_by(None, parts["train"]) is parts["train"]
+    @pytest.mark.parametrize("teachers", [None, []])
+    def test_without_teachers_nothing_changes(self, teachers, parts):
+        assert taught_by(teachers, parts["train"]) is parts["train"]
 
     @pytest.mark.parametrize("share", [0.0, -1.0, 1.5, float("nan")])
     def test_a_share_out_of_range_is_refused(self, share, parts):

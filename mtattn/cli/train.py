@@ -189,14 +189,14 @@ def check_teachers(teachers: Sequence[str], data: TableImages, parts: np.ndarray
     """
     held_out = [name for name, part in zip(data.files, parts, strict=True) if part in ("valid", "test")]
     for teacher in teachers:
-        for folder in (Path(teacher), Path(teacher).parent):  # a run, or the model in it
-            part_of = recorded_split("mtattn train", folder) or {}
-            if seen := [name for name in held_out if part_of.get(name) == "train"]:
-                raise ValueError(
-                    f"mtattn train: teachers have not seen the images that a student is measured on, got {teacher}, "
-                    f"trained on {len(seen)} of them, {seen[0]} for one; give the table a split column and train all "
-                    f"models on it."
-                )
+        run = Path(teacher).parent if Path(teacher).name == "model" else Path(teacher)
+        part_of = recorded_split("mtattn train", run) or {}
+        if seen := [name for name in held_out if part_of.get(name) == "train"]:
+            raise ValueError(
+                f"mtattn train: teachers have not seen the images that a student is measured on, got {teacher}, "
+                f"trained on {len(seen)} of them, {seen[0]} for one; give the table a split column and train all "
+                f"models on it."
+            )
 
 
 def new_model(options: Namespace, groups: AttributeGroups) -> FARAMTN:

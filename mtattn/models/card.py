@@ -245,9 +245,14 @@ def _training(run: Mapping[str, Any], data: str) -> str:
     rows += [[f"left out, {use}", str(len(paths))] for use, paths in settings.get("skipped", {}).items()]
     # a file's name only: where it lies on somebody's machine is nobody's business
     told = {name: value for name, value in settings.items() if name not in _PLACES and value is not None}
-    told |= {"teachers": ", ".join(Path(teacher).name for teacher in settings.get("teachers") or ())}
-    rows += [[name.replace("_", " "), Path(str(value)).name] for name, value in told.items() if value != ""]
+    rows += [[name.replace("_", " "), _without_place(value)] for name, value in told.items()]
     return _table(["setting", "value"], [*rows, *([f"version of {name}", value] for name, value in versions.items())])
+
+
+def _without_place(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return ", ".join(map(_without_place, value))
+    return Path(str(value)).name
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -22,11 +22,11 @@ def taught_by(
     The mean of several models is better than each of them, and says which labels are doubtful; one model that learns
     from it keeps a part of that. A label that is missing is what the teachers say. A teacher sees each image and its
     mirror image, in the size and crop that it was trained with. It must not have seen those that you validate or test
-    on: the training part of the same split is fine.
+    on: the training part of the same split is fine. Not for attributes that tell left from right.
 
     Args:
-        teachers: Models, their folders, the folders of their runs or their names on the hub. None: ``data`` as they
-            are.
+        teachers: Models, their folders, the folders of their runs or their names on the hub. Without any,
+            ``data`` come back.
         data: Images with binary attributes.
         share: How much the teachers count, in (0, 1]; at 1 the labels are not looked at.
 
@@ -54,7 +54,7 @@ def taught_by(
     """
     if not 0 < share <= 1:
         raise ValueError(f"taught_by: share is in (0, 1], got {share}.")
-    if teachers is None:
+    if not teachers:
         return data
     if other := [name_of(kind) for kind in data.kinds if not isinstance(kind, str)]:
         raise ValueError(f"taught_by: teachers soften binary labels, got {other[0]!r} of another kind; leave them out.")
