@@ -50,7 +50,6 @@ def recipes_crop(train: CelebA | LFWA) -> float:
 
 if __name__ == "__main__":
     options = parser.parse_args()
-    options.output.mkdir(parents=True)
     set_seed(options.seed)
     groups = CELEBA_GROUPS
     backbone = build_backbone(
@@ -86,6 +85,7 @@ if __name__ == "__main__":
     run = {"epochs": options.epochs, "batch_size": options.batch_size, "workers": options.workers, "seed": options.seed}
     run["mixed_precision"] = options.mixed_precision
     taught = taught_by(options.teachers, train)
+    options.output.mkdir(parents=True)  # only now, when everything else is known to be right
     fit(model, loss, optimizer, metrics, taught, valid, output=options.output, **run)
     valid_scores, scores = (evaluate(model, data, metrics, workers=options.workers) for data in (valid, test))
     (options.output / "metrics.json").write_text(json.dumps({"test": scores, "valid": valid_scores}, indent=2))

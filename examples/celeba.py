@@ -114,6 +114,7 @@ def main(options: Namespace) -> None:
         valid_data=valid,
         test_data=test,
         workers=options.workers,
+        mirror=options.mirror,
     )
 
 

@@ -132,6 +132,7 @@ def main(options: Namespace) -> None:
         valid_data=valid,
         test_data=test,
         workers=options.workers,
+        mirror=options.mirror,
     )
     scores = metrics.instance_scores()  # of the test part, which it saw last
     if processes().is_main_process:

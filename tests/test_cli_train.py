@@ -107,12 +107,19 @@ def test_a_run_that_was_stopped_has_the_best_model_until_then(place, tmp_path, c
     assert capsys.readouterr().out == finished
 
 
-def test_a_folder_that_holds_a_run_is_left_alone_and_a_run_resumes(place, capsys):
+def test_a_folder_that_holds_a_run_is_left_alone_and_a_run_resumes(place, capsys, monkeypatch):
     arguments = ["train", place / "labels.csv", "--images", place / "photos", "--output", place / "run", *SMALL]
     assert "already holds a run; go on with --resume" in refused(*arguments)
     assert "was begun with seed=0, got 1" in refused(*arguments, "--resume", "--seed=1")
-    run(*arguments, "--resume")
-    assert "fit: going on from" in capsys.readouterr().out
+    asked = []
+    for part in ("measuring", "results"):
+        monkeypatch.setattr(
+            f"mtattn.recipes.{part}.evaluate", lambda *a, **k: asked.append(k["mirror"]) or evaluate(*a, **k)
+        )
+    for views in (["--mirror"], []):
+        run(*arguments, "--resume", *views)
+        assert "fit: going on from" in capsys.readouterr().out
+    assert asked == [True, True, False, False]
 
 
 def test_the_parts_that_a_table_names_are_taken_and_those_that_it_does_not_are_made(tmp_path, capsys):

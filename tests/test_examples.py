@@ -149,10 +149,14 @@ def test_a_run_resumes_with_its_own_settings_only(place, capsys):
     said = refused("celeba", "--synthetic", 60, "--output", place / "celeba", *SMALL, "--resume", "--epochs=2")
     assert "was begun with epochs=1, got 2; a run resumes with the settings it was begun with" in said
     before = json.loads((place / "celeba/metrics.json").read_text())
-    run("celeba", "--synthetic", 60, "--output", place / "celeba", *SMALL, "--resume")
-    assert "fit: going on from" in capsys.readouterr().out
-    after = json.loads((place / "celeba/metrics.json").read_text())
-    assert (after["test"], after["valid"]) == (before["test"], before["valid"])
+    after = {}
+    for views in (["--mirror"], []):  # how the model is measured is no setting of its training
+        run("celeba", "--synthetic", 60, "--output", place / "celeba", *SMALL, "--resume", *views)
+        assert "fit: going on from" in capsys.readouterr().out
+        after[*views] = json.loads((place / "celeba/metrics.json").read_text())
+    assert (after[()]["test"], after[()]["valid"]) == (before["test"], before["valid"])
+    assert after["--mirror",]["settings"]["mirror"]
+    assert after["--mirror",]["test"]["loss"] != before["test"]["loss"]
 
 
 def test_overwrite_deletes_the_run_and_nothing_else(place, faces, tmp_path):

@@ -10,6 +10,7 @@ import reference
 import torch
 from processes import alone
 from torch import nn
+from torch.nn import functional
 
 from mtattn import FARAMTN
 from mtattn.data import CELEBA_GROUPS, CelebA, SyntheticFaces, SyntheticKinds, UnreadableImage, image_transform
@@ -93,6 +94,27 @@ def test_the_scores_of_each_part_are_those_of_plain_loops_over_its_images(finish
             assert told == pytest.approx(row, nan_ok=True), attribute
     assert metrics["test"]["loss"] != metrics["valid"]["loss"]
     assert metrics["settings"]["images"] == {"train": 48, "valid": 6, "test": 6}
+
+
+@torch.no_grad()
+def test_with_mirror_images_each_part_is_measured_on_both_and_single_faces_are_not(parts, tmp_path, monkeypatch):
+    shown = {}
+    monkeypatch.setattr(results, "write_report", lambda _, **told: shown.update(told))
+    monkeypatch.setattr(results, "measure_ablations", lambda *_: None)
+    model = FARAMTN(nn.Conv2d(3, 16, 4, stride=4), 16, GROUPS)
+    (tmp_path / "settings.json").write_text('{"mirror": true}')
+    metrics = AttributeMetrics(GROUPS, train_rates(parts["train"].targets))
+    data = {f"{name}_data": part for name, part in parts.items()}
+    told = finish_run(tmp_path, model, metrics, [], title="Drawn", mirror=True, thresholds="f1", **data)
+    for name in ("valid", "test"):
+        images, targets = whole(parts[name])
+        logits = (model.eval()(images) + model(images.flip(-1))) / 2
+        expected = functional.binary_cross_entropy_with_logits(logits, targets).item()
+        assert told[name]["loss"] == pytest.approx(expected, rel=1e-5)
+        alone = functional.binary_cross_entropy_with_logits(model(images), targets).item()
+        assert told[name]["loss"] != pytest.approx(alone, rel=1e-4)  # else this test would not see the difference
+    torch.testing.assert_close(shown["faces"][0].probabilities, model(images[:1])[0].sigmoid())
+    assert "| mirror | True |" in (tmp_path / "model/README.md").read_text(encoding="utf-8")
 
 
 @torch.no_grad()

@@ -154,6 +154,7 @@ def train(options: Namespace) -> None:
         valid_data=valid_data,
         test_data=test_data,
         workers=options.workers,
+        mirror=options.mirror,
         thresholds=options.thresholds,
         uncertain=options.uncertain,
         slices={name: [cells[row] for row in test_data.rows] for name, cells in columns.items()},

@@ -74,6 +74,12 @@ def run_options(parser: ArgumentParser) -> None:
     run.add_argument("--seed", type=at_least(0), default=0, help="decides all chance; the same seed gives the same run")
     run.add_argument("--workers", type=at_least(0), default=1, help="processes that read images")
     run.add_argument("--skip-unreadable", action="store_true", help="count and leave out images that cannot be read")
+    run.add_argument(
+        "--mirror",
+        action="store_true",
+        help="measure the finished model with the mean of each image and its mirror image, in twice the time; not for "
+        "attributes that tell left from right",
+    )
 
 
 def model_options(parser: ArgumentParser) -> None:

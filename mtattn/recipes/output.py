@@ -16,7 +16,7 @@ from mtattn.training.lock import LOCK_FILE, lock_folder
 SETTINGS_FILE = "settings.json"
 RUN_FILES = ("metrics.json", "metrics.csv", "report.html", "split.csv")
 RUN_FOLDERS = ("checkpoints", "model")
-MAY_CHANGE_ON_RESUME = {"output", "resume", "overwrite", "workers", "skip_unreadable"}
+MAY_CHANGE_ON_RESUME = {"output", "resume", "overwrite", "workers", "skip_unreadable", "mirror"}
 REPLACED = "replaced"  # where a run waits that --overwrite replaces, until the new one is finished
 
 

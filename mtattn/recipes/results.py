@@ -44,24 +44,33 @@ def finish_run(
     thresholds: str | None = None,
     uncertain: bool = False,
     slices: Mapping[str, Sequence[str]] | None = None,
+    mirror: bool = False,
 ) -> dict[str, Any]:
     """Measure the model on validation and test part, and write model, metrics and report into the output folder.
 
     Several processes share the measuring, and the first writes. With ``thresholds``, a goal of
     :func:`mtattn.decisions.choose_decisions`, these are chosen on the validation part and saved with the model; scores
     with them stand beside those at one half. ``slices`` has, by name, the value of each test image, such as the gender
-    of who is on it: scores are told apart for each.
+    of who is on it: scores are told apart for each. ``mirror`` measures, on both parts, the mean of each image and its
+    mirror image; what the report shows of single images and of parts of the model stays without it.
 
     Returns:
         What stands in ``metrics.json``.
     """
     parts = {"train": train_data, "valid": valid_data, "test": test_data}
-    valid = evaluate(model, valid_data, metrics, batch_size=batch_size, workers=workers)
+    valid = evaluate(model, valid_data, metrics, batch_size=batch_size, workers=workers, mirror=mirror)
     chosen = None
     if thresholds is not None:
         chosen = choose_decisions(model.groups, *metrics.seen(), goal=thresholds, uncertain=uncertain)
     found = measure_test(
-        model, test_data, metrics, decisions=chosen, slices=slices or {}, batch_size=batch_size, workers=workers
+        model,
+        test_data,
+        metrics,
+        decisions=chosen,
+        slices=slices or {},
+        batch_size=batch_size,
+        workers=workers,
+        mirror=mirror,
     )
     predictions = metrics.predictions()
     settings = json.loads((output / SETTINGS_FILE).read_text(encoding="utf-8"))
