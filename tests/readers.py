@@ -1,6 +1,6 @@
 """Every file of a stranger that the library reads, in small and sound, for tests that damage it.
 
-``benchmarks/fuzz.py`` reads the same table.
+``tests/test_fuzz.py`` and ``tests/guided_fuzz.py`` damage them.
 """
 
 import hashlib

@@ -132,6 +132,7 @@ class TestWhatWasFound:
             pytest.param("columns", b'image = ["image"]\n[groups]\na = ["Hat"]\n', id="two image columns"),
             pytest.param("columns", b'image = "image"\n[groups]\na = [[1]]\n', id="an attribute that is a list"),
             pytest.param("columns", b"a = " + b"[" * 3000, id="nested columns"),
+            pytest.param("CelebA labels", b"1\nSmiling Hat\n/000001.jpg 1 -1\n", id="a name that begins at the root"),
             pytest.param("CelebA labels csv", b"image_id,Smiling,Hat\n", id="a header alone"),
             pytest.param("CelebA labels csv", b'image_id,Smiling,Hat\n"', id="a header and a quote"),
             pytest.param("CelebA labels csv", b'image_id,Smiling,Hat\n"" \n', id="a header and quotes"),
