@@ -14,7 +14,7 @@ from multiprocessing import get_context, set_start_method
 import torch
 
 CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload(["test_distributed", "test_interruptions"])
+CONTEXT.set_forkserver_preload(["test_distributed", "test_interruptions", "datasets"])  # accelerate imports the last
 
 
 def start(function, *arguments, environment=None):

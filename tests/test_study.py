@@ -216,6 +216,9 @@ class TestTraining:
         (line,) = [line for line in lines if line.startswith("| longer |")]
         assert line.split("|")[2].split(" / ")[0].strip() == line.split("|")[3].split(" / ")[0].strip() == "82.00"
         assert any(line.startswith("- accuracy: +0.00") for line in lines)
+        short = list(page.in_short(runs, study("results").Results.of([])))
+        assert short[0] == "- **FARAMTN against one linear layer** in [the best step of a frozen trunk](#step-by-step):"
+        assert short[1].startswith("  accuracy +0.00 (+0.00 to +0.00), no difference; balanced accuracy +0.00 ")
         assert sum("+0.10 points of accuracy (+0.10 to +0.10)" in line for line in lines) == 1
         assert [line.split("|")[2].strip() for line in page.best_of_ladder(runs)] == ["82.00", "82.00"]
 
@@ -256,6 +259,9 @@ class TestTraining:
             line for line in study("ladder_page").trained(study("results").Results.read(results)) if "30" in line
         ]
         assert [cell.strip() for cell in line.split("|")[2:4]] == ["55.00 / 55.00 / 55.00", "56.00 / 56.00 / 56.00"]
+        short = list(study("ladder_page").in_short([], study("results").Results.read(results)))
+        assert short[0].endswith(", and 30 epochs:")  # the step that was best on validation
+        assert short[1].startswith("  accuracy +1.00 (+1.00 to +1.00), more; balanced accuracy +1.00 ")
         linear, ours = study("ladder_page").best_of_trained(study("results").Results.read(results))
         assert linear.startswith("| one linear layer, 2 seeds | 55.00 | as `examples/lfwa.py --image-size 128 ")
         assert ours.startswith("| FARAMTN, 2 seeds | 56.00 | as `examples/lfwa.py --image-size 128 ")

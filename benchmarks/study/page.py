@@ -11,7 +11,7 @@ from typing import Any
 import texts
 from compare import Difference, holm, paired
 from figures import draw_differences, draw_tasks
-from ladder_page import around, best_of_ladder, best_of_trained
+from ladder_page import around, best_of_ladder, best_of_trained, in_short
 from mixed_page import mixed
 from parts_page import controls, forms
 from recognition_page import recognition
@@ -153,6 +153,7 @@ def answer(lfwa: Results, found: Mapping[Any, Difference]) -> Iterable[str]:
             accuracy, precision = found[a, b, "accuracy"], found[a, b, "average_precision"]
             yield f"- **{what[0].upper() + what[1:]}**: accuracy {points(accuracy)}, {accuracy.words};"
             yield f"  average precision {points(precision)}, {precision.words}."
+    yield from in_short()
     yield ""
 
 

@@ -140,7 +140,8 @@ difference after Holm's correction for all comparisons of the table.
 TRAINED = """\
 `examples/lfwa.py`, and one linear layer on the same trunk, with the same options and seeds: the command that anybody
 can run. The epoch that is kept is chosen on people of the training half who are not trained on. Accuracy / balanced
-accuracy / average precision on the test half, in %; minutes a run, one linear layer / FARAMTN.
+accuracy / average precision on the test half, in %. Where there are teachers, both heads have the same. Bold: a
+difference after Holm's correction for all comparisons of the table.
 """
 CROPS = """\
 Chosen on the validation part, for each data set; no test part was read. The same frozen trunk at {size} pixels, one

@@ -54,7 +54,7 @@ STEPS = (
         "own-whole", "the recipe's trunk from scratch, all of the picture at 64 pixels", ("--crop", "1"), 10, 2e-3, True
     ),
     Step("own", "the face and its hair, as the recipe has it", (), 10, 2e-3, True),
-    Step("own-96", "and 96 pixels, 30 epochs", OWN_96, 30, 2e-3, True),
+    Step("own-96", "the recipe at 96 pixels, 30 epochs", OWN_96, 30, 2e-3, True),
     Step(
         "own-96-taught",
         "and stronger augmentation, half of the targets from the three FARAMTN before",
