@@ -14,31 +14,33 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["mtattn"]):
-    from readers import READERS, flaw, watched
-
 
 def main():
     parser = ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("readers", nargs="*", default=list(READERS), metavar="READER", help="keys of readers.READERS")
+    parser.add_argument("readers", nargs="*", metavar="READER", help="keys of readers.READERS; left out: all")
     parser.add_argument("--seconds", type=int, default=60, help="for each reader")
     parser.add_argument("--found", type=Path, default=Path(tempfile.gettempdir(), "found"), help="where flaws are kept")
     options = parser.parse_args()
     if len(options.readers) == 1:
         fuzz(options.readers[0], options.seconds, options.found)  # ends the process
-    failed = []
-    for name in options.readers:
+    from readers import READERS
+
+    names, failed = options.readers or list(READERS), []
+    for name in names:
         command = [sys.executable, __file__, name, f"--seconds={options.seconds}", f"--found={options.found}"]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         ends = [line for line in done.stderr.splitlines() if line.startswith(("Done ", "AssertionError: "))]
         print(f"{name}: {ends[-1] if ends else done.stderr[-2000:]}", flush=True)
         failed += [name] * (done.returncode != 0)
-    print(f"{len(options.readers) - len(failed)} passed, {len(failed)} failed")
+    print(f"{len(names) - len(failed)} passed, {len(failed)} failed")
     sys.exit(bool(failed))
 
 
 def fuzz(name, seconds, found):
     """Damage one file until the time is over or a damage is neither read nor refused as promised."""
+    with atheris.instrument_imports(include=["mtattn"]):
+        from readers import READERS, flaw, watched
+
     reader, place = READERS[name], Path(tempfile.mkdtemp())
     (place / "corpus").mkdir()
     reader.write(place / "sound")

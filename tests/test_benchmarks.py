@@ -69,10 +69,10 @@ def test_the_parts_of_other_systems_compute_what_their_loops_compute(bench):
 @pytest.mark.recipe
 def test_the_program_for_gpus_passes_its_dry_run_on_a_cpu(tmp_path):
     command = [sys.executable, BENCHMARKS / "gpu.py", "--output", tmp_path / "out", "--device", "cpu"]
-    command += ["--stages", "compilation", "bench", "tests"]  # a process of some seconds each; the rest runs below
+    command += ["--stages", "bench", "tests"]  # a process of some seconds each; the checks run below, in this one
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("passed") == 3
+    assert done.stdout.count("passed") == 2
     assert json.loads((tmp_path / "out/results.json").read_text())["heads"]["rows"]
 
 
