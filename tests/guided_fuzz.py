@@ -46,7 +46,7 @@ def fuzz(name, seconds, found):
     reader.write(place / "sound")
     shutil.copy(place / "sound" / reader.file, place / "corpus")
     words = ["".join(f"\\x{byte:02x}" for byte in word) for word in reader.words if len(word) < 64]
-    (place / "words").write_text("".join(f'"{word}"\n' for word in words))
+    (place / "words").write_text("".join(f'"{word}"\n' for word in words or ["\\x00"]))  # an empty file is refused
 
     def damage_and_read(data):
         reader.damage(place / "sound", data)
