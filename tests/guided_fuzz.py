@@ -43,8 +43,9 @@ def fuzz(name, seconds, found):
 
     reader, place = READERS[name], Path(tempfile.mkdtemp())
     (place / "corpus").mkdir()
+    (place / "sound").mkdir()
     reader.write(place / "sound")
-    shutil.copy(place / "sound" / reader.file, place / "corpus")
+    size = Path(shutil.copy(place / "sound" / reader.file, place / "corpus")).stat().st_size
     words = ["".join(f"\\x{byte:02x}" for byte in word) for word in reader.words if len(word) < 64]
     (place / "words").write_text("".join(f'"{word}"\n' for word in words or ["\\x00"]))  # an empty file is refused
 
@@ -57,7 +58,7 @@ def fuzz(name, seconds, found):
 
     found.mkdir(parents=True, exist_ok=True)
     kept = f"-artifact_prefix={found}/{name.replace(' ', '-')}-"
-    limits = [f"-max_total_time={seconds}", "-timeout=60", "-rss_limit_mb=6000", "-max_len=20000"]
+    limits = [f"-max_total_time={seconds}", "-timeout=60", "-rss_limit_mb=6000", f"-max_len={2 * size + 10_000}"]
     atheris.Setup([sys.argv[0], *limits, f"-dict={place / 'words'}", kept, str(place / "corpus")], damage_and_read)
     atheris.Fuzz()
 
