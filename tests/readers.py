@@ -352,7 +352,7 @@ READERS = {
     "backbone.safetensors": Reader(
         "weights.safetensors", write_weights("safetensors"), read_weights("safetensors"), JSON
     ),
-    "onnx": Reader("model.onnx", write_onnx, read_onnx),
+    "onnx": Reader("model.onnx", write_onnx, read_onnx, names=("draw_maps: ",)),
     "metadata": Reader("metadata.json", write_metadata, read_onnx, JSON, ("model.onnx", "draw_maps: "), put_metadata),
     "settings": Reader("run/settings.json", write_run, read_run, JSON, names=("run",)),
     "split": Reader("run/split.csv", write_split, read_split, CELLS),

@@ -98,8 +98,9 @@ class TestPETA:
             ("person,", "who,", ""),
             ("hair_color", "hair_colour", "no column 'hair_color'; did you mean 'hair_colour'"),
             ("split_by_person", "by_person", "no column 'split_by_person'; did you mean"),
+            ("00002.jpg", "00001.jpg", "are unique, got 'images/00001.jpg' in line 2 and line 3 in .*peta.csv; delete"),
         ],
-        ids=["level", "class", "a column of no use", "attribute", "split"],
+        ids=["level", "class", "a column of no use", "attribute", "split", "an image twice"],
     )
     def test_a_table_that_breaks_its_form_is_refused(self, root, old, new, message):
         replace(root / "peta.csv", old, new)
@@ -154,6 +155,14 @@ class TestFairFace:
         assert parts["test"] == [f"val/{row}.jpg" for row in range(3)]
         assert sorted(parts["train"] + parts["valid"]) == sorted(parts["trainval"])
         assert (len(parts["train"]), len(parts["all"])) == (18, 23)
+
+    @pytest.mark.parametrize("split", ["train", "test"])
+    def test_an_image_of_two_parts_is_refused_in_each(self, tmp_path, split):
+        write_images(tmp_path, [row["image"] for row in FACES])
+        write_table(tmp_path / "fairface.csv", FACES)
+        replace(tmp_path / "fairface.csv", "val/0.jpg", "train/0.jpg")
+        with pytest.raises(ValueError, match=r"FairFace: image names, .*, got 'train/0\.jpg' in line 2 and line 22 in"):
+            FairFace(tmp_path, split)
 
     def test_the_age_is_a_band_or_the_middle_of_it(self, root):
         bands = FairFace(root, "train", attributes=FAIRFACE_GROUPS.attributes)

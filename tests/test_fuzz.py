@@ -138,6 +138,11 @@ class TestWhatWasFound:
             pytest.param("CelebA labels csv", b'image_id,Smiling,Hat\n"" \n', id="a header and quotes"),
             pytest.param("CelebA parts csv", b'image_id,partition\n""\n', id="a header and quotes around nobody"),
             pytest.param("fairface.csv", b"image,split,age,gender,race\n1.jpg,val,3-8,Male,Indian\n", id="another age"),
+            pytest.param(
+                "fairface.csv",
+                b"image,split,age,gender,race\n1.jpg,val,3-9,Male,Indian\n1.jpg,train,,Male,\n",
+                id="an image twice",
+            ),
             pytest.param("peta.csv", b"image,split,personalMale,age\n1.png,train,yes,\n", id="another yes"),
             pytest.param("metadata", b"[]", id="metadata that are a list"),
             pytest.param("metadata", b"[" * 3000, id="nested metadata"),
@@ -305,6 +310,20 @@ class TestBombs:
             pytest.raises(ValueError, match=r"at most 67,108,864 cells, got 83,886,080 rows of 1 in .*parquet"),
         ):
             read_table(tmp_path / "labels.parquet")
+
+    def test_parquet_that_says_it_has_more_rows_than_it_holds(self, tmp_path):
+        import pandas as pd
+
+        file = tmp_path / "labels.parquet"
+        pd.DataFrame({"Hat": [0, 1, 1]}).to_parquet(file)
+        data = file.read_bytes()
+        end = len(data) - 8  # the length of what tells of the table, four bytes, and PAR1
+        begin = end - int.from_bytes(data[end : end + 4], "little")
+        told, truth = data[begin:end], b"\x16\x06\x26\x08"  # three rows in a piece that begins at byte 4
+        assert told.count(truth) == 1
+        told = told.replace(truth, b"\x16" + 7 * b"\x80" + b"\x04" + truth[2:])  # 2 ** 50 rows
+        file.write_bytes(data[:begin] + told + len(told).to_bytes(4, "little") + b"PAR1")
+        assert read_table(file).cells == {"Hat": ["0", "1", "1"]}
 
     def test_toml(self, tmp_path, peak):
         (tmp_path / "plan.toml").write_text("[" + ".".join("a" * 5000) + "]\n")

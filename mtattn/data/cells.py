@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
+from mtattn.data.table.images import check_names
 from mtattn.data.table.reading import Table, read_table, refuse
 from mtattn.data.table.values import meaning, target_of
 from mtattn.groups import Attribute, check_known
@@ -16,16 +17,17 @@ _YES_AND_NO = {"1": 1, "0": 0, "": None}
 
 
 def read_published(owner: str, file: Path, columns: Sequence[str], source: str, *, kinds: Sequence[Attribute]) -> Table:
-    """Read the csv of a data set and check its columns, and the cells of those that are attributes.
+    """Read the csv of a data set and check its columns, the first of which names the images, and the cells of labels.
 
     Raises:
         FileNotFoundError: There is no such file; the message says where to get it.
-        ValueError: It is no table, a column is missing, or a cell says something else.
+        ValueError: It is no table, a column is missing, a cell says something else, or an image stands in it twice.
     """
     if not file.is_file():
         raise FileNotFoundError(f"{owner}: needs {file.name}, found none in {file.parent}. {source}")
     table = read_table(file)
     check_known(f"{owner}: {file}", "column", columns, table.columns)
+    check_names(table, columns[0], owner=owner)  # of all parts: an image of the training part is none to test on
     for kind in kinds:
         name = name_of(kind)
         cells = table.cells.get(name, ())

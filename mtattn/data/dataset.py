@@ -161,8 +161,8 @@ class AttributeImages(Dataset[tuple[Any, Tensor]]):
             hint = f"did you mean {' or '.join(map(repr, nearest[:3]))}? Else " if nearest else ""
             raise FileNotFoundError(
                 f"{self._owner}: every image of the split must be there, got {len(absent)} of {len(self)} missing, "
-                f"the first is {self.path(absent[0])}; {hint}unpack all images in {self._folder}, or take those that are there "
-                f"with missing='skip', on the command line --skip-unreadable."
+                f"the first is {self.path(absent[0])}; {hint}unpack all images in {self._folder}, or take those that "
+                f"are there with missing='skip', on the command line --skip-unreadable."
             )
         self._leave_out(absent, "are missing")
 

@@ -73,11 +73,10 @@ def read_table(source: "str | os.PathLike[str] | Any") -> Table:
         raise FileNotFoundError(f"read_table: no file {file.absolute()}.")
     if file.suffix.lower() in (".parquet", ".pq"):
         with needed_by("read_table", extra="tables"):
-            import pandas as pd  # noqa: PLC0415
+            import pandas  # noqa: F401, PLC0415
             import pyarrow  # noqa: F401, PLC0415
         try:
-            _check_size(file)
-            frame = pd.read_parquet(file)
+            frame = _of_parquet(file)
             return _of_frame(str(file), frame, range(1, len(frame) + 1))
         except Exception as error:  # pyarrow's own
             if str(error).startswith("read_table: "):
@@ -100,15 +99,28 @@ def refuse(source: str, rule: str, faults: Iterable[str], way_out: str, *, owner
         raise ValueError(f"{owner}: {rule}, got {', '.join(found[:_SHOWN])}{more} in {source}; {way_out}.")
 
 
-def _check_size(file: Path) -> None:
-    """Refuse a parquet file that unpacks to more than anybody's table: a small one can hold billions of rows."""
+def _of_parquet(file: Path) -> Any:
+    """Unpack a parquet file piece by piece, because room is made for as many rows as it says it has.
+
+    Raises:
+        ValueError: It unpacks to more than anybody's table: a small one can hold billions of rows.
+    """
     import pyarrow.parquet  # noqa: PLC0415
 
-    told = pyarrow.parquet.read_metadata(file)
-    if told.num_rows * told.num_columns > MOST_CELLS:
+    opened = pyarrow.parquet.ParquetFile(file)
+    num_columns, pieces = len(opened.schema_arrow), []
+    _check_size(file, opened.metadata.num_rows, num_columns)
+    for piece in opened.iter_batches():
+        pieces.append(piece)
+        _check_size(file, sum(map(len, pieces)), num_columns)  # what a damaged file says need not be what it holds
+    return pyarrow.Table.from_batches(pieces, opened.schema_arrow).to_pandas()
+
+
+def _check_size(file: Path, num_rows: int, num_columns: int) -> None:
+    if num_rows * num_columns > MOST_CELLS:
         raise ValueError(
-            f"read_table: a table has at most {MOST_CELLS:,} cells, got {told.num_rows:,} rows of {told.num_columns:,} "
-            f"in {file}; part it."
+            f"read_table: a table has at most {MOST_CELLS:,} cells, got {num_rows:,} rows of {num_columns:,} in "
+            f"{file}; part it."
         )
 
 
