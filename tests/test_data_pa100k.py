@@ -79,6 +79,7 @@ def but(**changes):
         ({"changed": but(train_label=np.zeros((2, 25)))}, r"got \[2\] images and labels of shape \(2, 25\)"),
         ({"changed": but(train_label=np.full((2, 26), 2))}, "a label is 0 or 1, got 2"),
         ({"changed": but(train_label=np.zeros((2, 26, 2)))}, "labels of shape"),
+        ({"changed": but(test_images_name=column(["000002.jpg"]))}, r"in one part and there once, got '000002\.jpg' 2"),
         ({"changed": but(train_label="no numbers")}, "must be PA-100K's annotation.mat"),
         ({"changed": but(train_images_name=np.empty((0, 1), object), train_label=np.empty((0, 26)))}, "is empty in"),
     ],

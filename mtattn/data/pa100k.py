@@ -1,6 +1,8 @@
 """PA-100K from disk: pedestrians with yes-or-no attributes, an age band and the side they show."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +109,8 @@ def _read(path: Path, parts: Sequence[str]) -> tuple[list[str], Shaped[np.ndarra
     """Give the names of the images and their labels, the columns of ``PA100K_GROUPS``; None where nobody knows."""
     try:
         columns = [str(name) for name in read_mat(path, "attributes")[:, 0]]
-        names = [[str(name) for name in read_mat(path, f"{part}_images_name")[:, 0]] for part in parts]
+        listed = {part: [str(n) for n in read_mat(path, f"{part}_images_name")[:, 0]] for part in _PARTS.values()}
+        names = [listed[part] for part in parts]
         values = [read_mat(path, f"{part}_label") for part in parts]
         labels = np.concatenate(values)
     except Exception as error:
@@ -124,6 +127,11 @@ def _read(path: Path, parts: Sequence[str]) -> tuple[list[str], Shaped[np.ndarra
         raise ValueError(
             f"PA100K: {path} has a row of {len(columns)} labels for each image, got {sizes[0]} images and "
             f"labels of shape {labels.shape}; get it again."
+        )
+    name, count = max(Counter(chain(*listed.values())).items(), key=lambda item: item[1], default=("", 0))
+    if count > 1:
+        raise ValueError(
+            f"PA100K: an image is in one part and there once, got {name!r} {count} times in {path}; get it again."
         )
     wrong = labels[(labels != 0) & (labels != 1)]
     if wrong.size:
