@@ -352,8 +352,8 @@ READERS = {
     "backbone.safetensors": Reader(
         "weights.safetensors", write_weights("safetensors"), read_weights("safetensors"), JSON
     ),
-    "onnx": Reader("model.onnx", write_onnx, read_onnx, names=("draw_maps: ",)),
-    "metadata": Reader("metadata.json", write_metadata, read_onnx, JSON, ("model.onnx", "draw_maps: "), put_metadata),
+    "onnx": Reader("model.onnx", write_onnx, read_onnx),
+    "metadata": Reader("metadata.json", write_metadata, read_onnx, JSON, ("model.onnx",), put_metadata),
     "settings": Reader("run/settings.json", write_run, read_run, JSON, names=("run",)),
     "split": Reader("run/split.csv", write_split, read_split, CELLS),
     "manifest": Reader(f"{CHECKPOINT}/{MANIFEST_FILE}", write_checkpoint, read_checkpoint, JSON, ("epoch-0001",)),

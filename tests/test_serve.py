@@ -20,6 +20,7 @@ from mtattn.export import export_onnx
 for package in ("onnx", "onnxruntime", "fastapi", "uvicorn", "python_multipart"):
     pytest.importorskip(package, reason="the extras export and serve are not installed")
 
+import onnx  # noqa: E402
 from serving import BAD_UPLOADS, GROUPS, IMAGE, encoded, red_above_blue, write_model  # noqa: E402
 from starlette.requests import ClientDisconnect, Request  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
@@ -472,3 +473,44 @@ def test_attributes_of_every_kind_and_thresholds_are_served_as_the_predictor_ans
     assert answer["answers"] == {**expected.answers, "age": said["age"]}
     assert answer["units"] == {"age": "years"}
     assert list(answer["maps"]) == list(groups.columns.attributes)
+
+
+CENTRES = {"rows": [0.1, 0.3, 0.6, 0.8], "columns": [0.1, 0.2, 0.4, 0.6, 0.7, 0.9]}
+
+
+def mean_of_all_colours(model):
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.array([1, 2, 3]), "axes"))
+
+
+def finer_maps(model):
+    strides = next(attribute for attribute in model.graph.node[0].attribute if attribute.name == "strides")
+    strides.ints[:] = [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            mean_of_all_colours,
+            r"tells of 3 columns, got outputs of shape \(2,\) and \(2, 3, 4, 6\) for 2 images; export",
+        ),
+        (finer_maps, "tells where 4 x 6 cells look, got maps of 7 x 11; export"),
+    ],
+)
+def test_a_file_that_gives_something_else_than_it_tells_of_is_refused(change, message, tmp_path):
+    file = write_model(tmp_path / "changed.onnx", centres=CENTRES)
+    images = np.zeros((2, 3, 32, 48), np.float32)
+    assert len(Session(file, threads=1)(images, maps=True)) == 2
+    model = onnx.load(file)
+    change(model)
+    for output in model.graph.output:  # what is written there would be refused by onnxruntime itself
+        output.type.tensor_type.ClearField("shape")
+    onnx.save(model, file)
+    with pytest.raises(ValueError, match=rf"changed\.onnx {message}"):
+        Session(file, threads=1)(images, maps=True)
+
+
+def test_images_that_a_file_cannot_compute_are_refused_by_name(tmp_path):
+    session = Session(write_model(tmp_path / "blocks.onnx"), threads=1)
+    with pytest.raises(ValueError, match=r"blocks\.onnx cannot compute images of shape \(1, 2, 32, 48\): "):
+        session(np.zeros((1, 2, 32, 48), np.float32), maps=False)

@@ -46,7 +46,7 @@ class Session:
             raise ValueError(f"{file} says nothing about its model; write it with mtattn export.")
         self.metadata = read_metadata(told["mtattn"], file)
         self._check_fits(file, names)
-        self.name = file.stem
+        self.file, self.name = file, file.stem
         self.groups: dict[str, list[Any]] = self.metadata["groups"]
         self.image: dict[str, Any] = self.metadata["image"]
         self.version: str = self.metadata["mtattn_version"]
@@ -65,10 +65,35 @@ class Session:
                 raise ValueError(f"{file} has {known} {what}, but tells of {count}; export the model again.")
 
     def run(self, images: np.ndarray, *, maps: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        """Compute the logits (batch, attribute) and, if asked for, the maps (batch, attribute, h, w)."""
+        """Compute the logits (batch, attribute) and, if asked for, the maps (batch, attribute, h, w).
+
+        Raises:
+            ValueError: The file does not take such images, or gives something else than it tells of.
+        """
         names = ["logits", "maps"] if maps else ["logits"]
-        outputs: Any = self.session.run(names, {"images": images}, self._what_is_asked_for)
+        try:
+            outputs: Any = self.session.run(names, {"images": images}, self._what_is_asked_for)
+        except Exception as error:  # onnxruntime's own, which share no class
+            raise ValueError(f"{self.file} cannot compute images of shape {images.shape}: {error}") from error
+        self._check_outputs(images, *outputs)
         return outputs[0], outputs[1] if maps else None
+
+    def _check_outputs(self, images: np.ndarray, logits: np.ndarray, maps: np.ndarray | None = None) -> None:
+        expected = (len(images), num_columns(self.metadata))
+        if logits.shape != expected or (maps is not None and (maps.ndim != 4 or maps.shape[:2] != expected)):
+            got = " and ".join(str(each.shape) for each in (logits, maps) if each is not None)
+            raise ValueError(
+                f"{self.file} tells of {expected[1]} columns, got outputs of shape {got} for {expected[0]} images; "
+                f"export the model again."
+            )
+        if maps is None or self.map_centres is None or list(images.shape[2:]) != list(self.image["size"]):
+            return
+        told = tuple(len(self.map_centres[axis]) for axis in ("rows", "columns"))
+        if maps.shape[2:] != told:
+            raise ValueError(
+                f"{self.file} tells where {told[0]} x {told[1]} cells look, got maps of "
+                f"{maps.shape[2]} x {maps.shape[3]}; export the model again."
+            )
 
     def __call__(self, images: np.ndarray, *, maps: bool) -> list[Prediction]:
         """Predict a batch; without ``maps`` theirs is the time saved."""
