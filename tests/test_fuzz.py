@@ -182,6 +182,15 @@ class TestWhatWasFound:
         with pytest.raises(ValueError, match=r"model\.onnx"):
             Session(tmp_path / "model.onnx")
 
+    def test_an_axis_of_an_onnx_file_whose_name_is_no_text(self, tmp_path):
+        from mtattn.serving.session import Session
+
+        READERS["onnx"].write(tmp_path)
+        file = tmp_path / "model.onnx"
+        file.write_bytes(file.read_bytes().replace(b"batch", b"batc\xe8"))
+        with pytest.raises(ValueError, match=r"model\.onnx is missing, damaged or no ONNX file"):
+            Session(file)
+
 
 def element(kind, content):
     return np.array([kind, len(content)], "<u4").tobytes() + content + bytes(-len(content) % 8)

@@ -39,28 +39,28 @@ class Session:
         try:
             self.session = onnxruntime.InferenceSession(file, options, providers=providers)
             told = self.session.get_modelmeta().custom_metadata_map  # text that is no UTF-8 is an error here
-            names = [each.name for each in (*self.session.get_inputs(), *self.session.get_outputs())]
+            tensors = {each.name: each.shape for each in (*self.session.get_inputs(), *self.session.get_outputs())}
         except Exception as error:  # onnxruntime's own, which share no class
             raise ValueError(f"{file} is missing, damaged or no ONNX file.") from error
         if "mtattn" not in told:
             raise ValueError(f"{file} says nothing about its model; write it with mtattn export.")
         self.metadata = read_metadata(told["mtattn"], file)
-        self._check_fits(file, names)
+        self._check_fits(file, tensors)
         self.file, self.name = file, file.stem
         self.groups: dict[str, list[Any]] = self.metadata["groups"]
         self.image: dict[str, Any] = self.metadata["image"]
         self.version: str = self.metadata["mtattn_version"]
         self.map_centres: dict[str, list[float]] | None = self.metadata.get("map_centres")  # earlier files have none
-        self.has_maps = len(self.session.get_outputs()) > 1
+        self.has_maps = "maps" in tensors
 
-    def _check_fits(self, file: Path, names: list[str]) -> None:
+    def _check_fits(self, file: Path, tensors: dict[str, list[Any]]) -> None:
         """Refuse a file whose inputs and outputs are not those that it tells of."""
-        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        if names not in (["images", "logits"], ["images", "logits", "maps"]):
-            raise ValueError(f"{file} takes images and gives logits and maps, got {', '.join(names)}; export it again.")
+        if list(tensors) not in (["images", "logits"], ["images", "logits", "maps"]):
+            got = ", ".join(tensors)
+            raise ValueError(f"{file} takes images and gives logits and maps, got {got}; export it again.")
         counts = {"colours": len(self.metadata["image"]["mean"]), "columns": num_columns(self.metadata)}
-        for (what, count), tensor in zip(counts.items(), (inputs[0], outputs[0]), strict=True):
-            known = tensor.shape[1] if len(tensor.shape) > 1 else None
+        for (what, count), shape in zip(counts.items(), (tensors["images"], tensors["logits"]), strict=True):
+            known = shape[1] if len(shape) > 1 else None
             if known != count and isinstance(known, int):
                 raise ValueError(f"{file} has {known} {what}, but tells of {count}; export the model again.")
 
