@@ -132,6 +132,12 @@ FACES = [
 ]
 
 
+def write_changed_faces(root, old, new):
+    write_images(root, [row["image"] for row in FACES])
+    write_table(root / "fairface.csv", FACES)
+    replace(root / "fairface.csv", old, new)
+
+
 class TestFairFace:
     @pytest.fixture(params=["one table", "official"])
     def root(self, request, tmp_path):
@@ -158,9 +164,7 @@ class TestFairFace:
 
     @pytest.mark.parametrize("split", ["train", "test"])
     def test_an_image_of_two_parts_is_refused_in_each(self, tmp_path, split):
-        write_images(tmp_path, [row["image"] for row in FACES])
-        write_table(tmp_path / "fairface.csv", FACES)
-        replace(tmp_path / "fairface.csv", "val/0.jpg", "train/0.jpg")
+        write_changed_faces(tmp_path, "val/0.jpg", "train/0.jpg")
         with pytest.raises(ValueError, match=r"FairFace: image names, .*, got 'train/0\.jpg' in line 2 and line 22 in"):
             FairFace(tmp_path, split)
 
@@ -175,9 +179,7 @@ class TestFairFace:
 
     @pytest.mark.parametrize("attribute", ["age", "years"])
     def test_a_band_that_a_spreadsheet_made_a_date_is_refused(self, tmp_path, attribute):
-        write_images(tmp_path, [row["image"] for row in FACES])
-        write_table(tmp_path / "fairface.csv", FACES)
-        replace(tmp_path / "fairface.csv", "3-9", "03. Sep")
+        write_changed_faces(tmp_path, "3-9", "03. Sep")
         with pytest.raises(ValueError, match=r"FairFace: 'age' is one of .* got '03\. Sep' in line 3 in"):
             FairFace(tmp_path, "train", attributes=[attribute])
 

@@ -33,7 +33,7 @@ def ladder(runs: Sequence[Mapping[str, Any]] | None = None) -> Iterable[str]:
     results, steps = Results.of(runs), climbed(runs)
     if not steps:
         return
-    names = {step.name: [step.row(head).name for head in HEADS] for step in steps}
+    names = _rows(steps)
     yield "### Step by step"
     yield ""
     seeds = sorted({len(results.runs[row]) for pair in names.values() for row in pair})
@@ -192,7 +192,7 @@ def in_short(runs: Sequence[Mapping[str, Any]] | None = None, results: Results |
     runs = Runs(RESULTS).done if runs is None else runs
     results = Results.read(TRAINED_RESULTS) if results is None else results
     if steps := climbed(runs):
-        names = {step.name: [step.row(head).name for head in HEADS] for step in steps}
+        names = _rows(steps)
         where = "in [the best step of a frozen trunk](#step-by-step)"
         yield from _in_words(where, _compared(Results.of(runs), names), best_step(runs).name)
     if own := _with_both_heads(results):
@@ -205,6 +205,11 @@ def _in_words(where: str, found: Mapping[tuple[str, str], Difference], step: str
     differences = [(title, found[step, score]) for score, title in SCORES.items()]
     yield f"- **FARAMTN against one linear layer** {where}:"
     yield f"  {'; '.join(f'{title} {points(difference)}, {difference.words}' for title, difference in differences)}."
+
+
+def _rows(steps: Sequence[Step]) -> dict[str, list[str]]:
+    """List the rows of both heads in each step of a frozen trunk, by name."""
+    return {step.name: [step.row(head).name for head in HEADS] for step in steps}
 
 
 def _with_both_heads(results: Results) -> dict[str, list[str]]:

@@ -107,13 +107,13 @@ def _of_parquet(file: Path) -> Any:
     """
     import pyarrow.parquet  # noqa: PLC0415
 
-    opened = pyarrow.parquet.ParquetFile(file)
-    num_columns, pieces = len(opened.schema_arrow), []
-    _check_size(file, opened.metadata.num_rows, num_columns)
-    for piece in opened.iter_batches():
-        pieces.append(piece)
-        _check_size(file, sum(map(len, pieces)), num_columns)  # what a damaged file says need not be what it holds
-    return pyarrow.Table.from_batches(pieces, opened.schema_arrow).to_pandas()
+    with pyarrow.parquet.ParquetFile(file) as opened:
+        num_columns, pieces = len(opened.schema_arrow), []
+        _check_size(file, opened.metadata.num_rows, num_columns)
+        for piece in opened.iter_batches():
+            pieces.append(piece)
+            _check_size(file, sum(map(len, pieces)), num_columns)  # what a damaged file says need not be what it holds
+        return pyarrow.Table.from_batches(pieces, opened.schema_arrow).to_pandas()
 
 
 def _check_size(file: Path, num_rows: int, num_columns: int) -> None:
