@@ -285,6 +285,25 @@ class TestTraining:
                 "--epochs",
             ]
 
+    def test_a_step_without_one_linear_layer_is_told_below_the_table_and_names_its_teachers(self, study):
+        scores = {"accuracy": 0.86, "balanced_accuracy": 0.8, "average_precision": 0.83}
+        runs = [
+            {"row": f"{step}, faramtn", "seed": seed, "split": "test", "epochs": 20, **scores, "valid": scores}
+            for step in ("fine-160", "fine-160-taught")
+            for seed in (0, 1)
+        ]
+        runs += [{**run, "row": "fine-160, linear"} for run in runs[:2]]
+        for run in runs[2:4]:
+            run["valid"] = {**scores, "accuracy": 0.87}
+        results, page = study("results").Results.of(runs), study("ladder_page")
+        lines = list(page.trained(results))
+        title = next(step.title for step in study("trained").STEPS if step.name == "fine-160-taught")
+        assert [line for line in lines if line.startswith("FARAMTN alone")] == [
+            f"FARAMTN alone, 2 seeds, *{title}*: 86.00 / 80.00 / 83.00."
+        ]
+        (line,) = page.best_of_trained(results)
+        assert line.endswith("--epochs 20` trains, from ImageNet weights, with the runs of the same as teachers |")
+
     def test_thresholds_are_measured_once_a_seed_and_help_on_the_page(self, study, monkeypatch, tmp_path):
         thresholds, features = study("thresholds"), self.features(study)
         monkeypatch.setattr(thresholds, "load", lambda *_: features)

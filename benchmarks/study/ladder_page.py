@@ -87,7 +87,8 @@ def best_of_trained(results: Results | None = None) -> Iterable[str]:
             what = f"as `examples/lfwa.py {program}` trains, from {start} weights"
             if best.teachers:
                 teacher = next(step for step in TRAINED_STEPS if step.name == best.teachers)
-                what += f", with the runs of `{' '.join([*teacher.options, f'--epochs {teacher.epochs}'])}` as teachers"
+                options = " ".join([*teacher.options, f"--epochs {teacher.epochs}"])
+                what += f", with the runs of {'the same' if options == program else f'`{options}`'} as teachers"
             yield f"| {title}, {len(runs)} seeds | {accuracy} | {what} |"
 
 
@@ -161,6 +162,12 @@ def trained(results: Results | None = None) -> Iterable[str]:
         cells += [str(next(iter(ours.values()))["epochs"]), str(len(linear.keys() & ours.keys()))]
         yield f"| {title} | {' | '.join(cells)} |"
     yield ""
+    for step in TRAINED_STEPS:
+        row = f"{step.name}, {HEADS[1]}"
+        if step.title not in steps and row in results.runs:
+            scores = " / ".join(percent(results.mean(row, score)) for score in SCORES)
+            yield f"FARAMTN alone, {len(results.runs[row])} seeds, *{step.title}*: {scores}."
+            yield ""
     if all(difference.words == "no difference" for difference in found.values()):
         yield "No difference of the table is told from noise by so few seeds."
         yield ""

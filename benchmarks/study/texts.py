@@ -140,9 +140,9 @@ difference after Holm's correction for all comparisons of the table.
 TRAINED = """\
 `examples/lfwa.py`, and one linear layer on the same trunk, with the same options and seeds: the command that anybody
 can run. The epoch that is kept is chosen on people of the training half who are not trained on. Accuracy / balanced
-accuracy / average precision on the test half, in %. Both are trained at the recipe's learning rate; none was searched
-for one linear layer. Where there are teachers, they are runs of the same three commands for both. Bold: a difference
-after Holm's correction for all comparisons of the table.
+accuracy / average precision on the test half, in %. Both are trained at the same learning rate; none was searched
+for one linear layer. Where there are teachers, they are runs of the same three commands for both. The runs at 160
+pixels are from a GPU, in bf16. Bold: a difference after Holm's correction for all comparisons of the table.
 """
 CROPS = """\
 Chosen on the validation part, for each data set; no test part was read. The same frozen trunk at {size} pixels, one

@@ -49,6 +49,7 @@ WHOLE = ("--image-size", "128", "--trunk-factor", "0.5", "--drop-stages", "0", "
 CROP = (*WHOLE, "--crop", "0.6")  # the last one counts
 FINE = (*CROP, "--drop-stages", "2")
 STRONG = (*FINE, "--augment", "strong")
+FINE_160 = ("--image-size", "160", "--trunk-factor", "1", "--drop-stages", "2", "--augment", "strong")
 STEPS = (
     Step(
         "own-whole", "the recipe's trunk from scratch, all of the picture at 64 pixels", ("--crop", "1"), 10, 2e-3, True
@@ -70,6 +71,13 @@ STEPS = (
     Step("strong", "and stronger augmentation", STRONG),
     Step("long", "and 30 epochs", STRONG, 30),
     Step("size-192", "and 192 pixels", (*STRONG, "--image-size", "192"), 30),
+    Step(
+        "fine-160",
+        "from ImageNet weights at 160 pixels, the map two stages earlier, stronger augmentation",
+        FINE_160,
+        20,
+    ),
+    Step("fine-160-taught", "this, half of the targets from these three FARAMTN", FINE_160, 20, teachers="fine-160"),
 )
 
 

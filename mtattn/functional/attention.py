@@ -83,7 +83,7 @@ def coordinates(features: Float[Tensor, "batch channel *space"]) -> Float[Tensor
                 [ 0.2500, -0.2500, -0.2500,  0.2500]])
     """
     dtype, device = torch.promote_types(features.dtype, torch.float32), features.device
-    axes = [(2 * torch.arange(size, dtype=dtype, device=device) + 1) / size - 1 for size in features.shape[2:]]
+    axes = [torch.arange(1 - size, size, 2, dtype=dtype, device=device) / size for size in features.shape[2:]]
     places = torch.stack(torch.meshgrid(axes, indexing="ij")).flatten(1) if axes else features.new_empty(0, 1)
     terms = torch.cat([places, *(places[axis : axis + 1] * places[axis:] for axis in range(len(places)))])
     return (terms - terms.mean(1, keepdim=True)).to(features.dtype)
