@@ -89,7 +89,7 @@ def binary_scores(
 ) -> dict[str, Float[Tensor, "resample attribute"]]:
     """Score binary attributes, all but the average precision."""
     positive, negative = (targets >= 0.5).to(times.dtype), (targets < 0.5).to(times.dtype)
-    right = torch.where(logits.isnan(), torch.nan, ((logits > 0) == (positive > 0)).to(times.dtype))
+    right = torch.where(logits.isnan(), torch.nan, (logits > 0) == (positive > 0))
     right = right.where(~targets.isnan(), 0)
     num_positive, num_negative = times @ positive, times @ negative
     num_labels = num_positive + num_negative
@@ -171,7 +171,7 @@ def number_scores(
         "skill": _skill(error_mean, blind_mean),
     }
     if within is not None:
-        close = (error <= within).to(times.dtype).where(~error.isnan(), torch.nan)
+        close = (error <= within).where(~error.isnan(), torch.nan)
         scores = {"mean_absolute_error": error_mean, "within": _mean(times, close, known)} | scores
     return scores
 

@@ -63,6 +63,54 @@ def test_an_error_as_large_as_within_is_small_enough():
     assert number_scores(torch.ones(1, 4), said, labels, 0.0, 5.0)["within"].tolist() == [0.75]
 
 
+def test_a_target_of_one_half_is_no_negative():
+    scores = binary_scores(once(2), torch.ones(2, 1), torch.tensor([[0.5], [1.0]]), torch.tensor([True]))
+    assert (scores["accuracy"].item(), scores["f1"].item()) == (1, 1)
+    assert scores["balanced_accuracy"].isnan().all()
+
+
+def test_a_number_far_from_zero_loses_no_digits():
+    labels = torch.tensor([0.0, 1, 2, 3]).double()
+    said = labels + torch.tensor([0.5, -0.5, 0.5, -0.5]).double()
+    scores = number_scores(once(4), said + 1e8, labels + 1e8, 0.0, None)
+    assert scores["r_squared"].item() == pytest.approx(1 - 0.25 / 1.25)
+    groups = AttributeGroups({"all": [Number("year", mean=2000.0, std=1.0)]})
+    outputs, targets = (said - 1990)[:, None].float(), (labels + 2**23)[:, None].float()
+    given = (groups, Baselines(groups, targets))
+    (single, double) = (
+        attribute_scores(once(4), outputs, each, *given, within={}, precision=average_precision)["year"]
+        for each in (targets, targets.double())
+    )
+    assert single == double
+
+
+def test_the_precision_falls_from_the_highest_logit_on_and_equal_ones_share_it():
+    targets = torch.tensor([1.0, 0, 0.5, NAN, 1])
+    for logits, expected in (
+        ([0.9, 0.8, 0.7, 5.0, 0.1], (1 + 2 / 3 + 3 / 4) / 3),
+        ([0.7, 0.7, 0.7, 5.0, 0.1], (2 / 3 + 2 / 3 + 3 / 4) / 3),
+        ([-1.0, 2.0, -1.0, 5.0, 3.0], (1 + 3 / 4 + 3 / 4) / 3),
+    ):
+        assert average_precision(once(5), torch.tensor(logits), targets).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("logits", "targets"), [([NAN, 1.0], [1.0, 0.0]), ([1.0, 1.0], [NAN, NAN])], ids=["a NaN", "no labels"]
+)
+def test_there_is_no_precision_in_any_resample_where_a_logit_is_nan_or_nothing_is_labelled(logits, targets):
+    found = average_precision(torch.ones(3, 2).double(), torch.tensor(logits), torch.tensor(targets))
+    assert found.shape == (3,)
+    assert found.isnan().all()
+    assert found.dtype == torch.float64
+
+
+def test_there_is_no_precision_where_no_labelled_image_was_drawn_and_one_where_a_single_one_was():
+    times = torch.tensor([[0.0, 0, 2], [0, 1, 0]]).double()
+    found = average_precision(times, torch.tensor([2.0, 1.0, 3.0]), torch.tensor([0.0, 1, NAN]))
+    assert found.isnan().tolist() == [True, False]
+    assert found[1] == 1
+
+
 def test_a_level_whose_probability_is_one_half_is_not_reached():
     kind = Ordinal("hair", ("short", "middle", "long"))
     assert predicted(kind, torch.tensor([[0.0, -9.0], [9.0, 0.0], [9.0, 1e-3], [NAN, 9.0]])).tolist()[:3] == [0, 1, 2]
@@ -140,8 +188,33 @@ class TestMetrics:
         metrics = self.seen([[1.0, 1.0]] * 3, [[0.5, 0.7], [0.4, 0.5], [NAN, 1.0]])
         truth = {name: pair[1].tolist() for name, pair in metrics.predictions().items()}
         assert truth == {"Hat": [1, 0], "Bag": [1, 1, 1]}
+        assert {side.dtype for pair in metrics.predictions().values() for side in pair} == {torch.float32}
         assert metrics.compute()["attributes"]["Hat"]["average_precision"] == 0.5
         assert metrics.instance_scores()["instance_precision"] == pytest.approx((1 + 1 / 2 + 1) / 3)
+
+    def test_a_logit_of_zero_is_no_everywhere(self):
+        metrics = self.seen([[0.0, 1.0]], [[0.0, 1.0]])
+        assert {name: pair[0].tolist() for name, pair in metrics.predictions().items()} == {"Hat": [0], "Bag": [1]}
+        assert metrics.instance_scores() == dict.fromkeys(metrics.instance_scores(), 1)
+
+    @pytest.mark.parametrize("kinds", [["Hat"], ["Hat", Number("age", mean=0.0, std=1.0)]], ids=["binary", "mixed"])
+    def test_intervals_take_their_options(self, kinds):
+        groups = AttributeGroups({"all": kinds})
+        sides = torch.randn(2, 60, len(kinds))
+        targets = torch.cat([(sides[1, :, :1] > 0).float(), sides[1, :, 1:]], 1)
+        metrics = self.seen(sides[0].tolist(), targets.tolist(), groups)
+
+        def wide(ends):
+            return ends["mean_accuracy"][1] - ends["mean_accuracy"][0]
+
+        assert wide(metrics.intervals(level=0.5)) < wide(metrics.intervals()) / 1.5
+        assert metrics.attribute_intervals(level=0.5) != metrics.attribute_intervals()
+        assert metrics.attribute_intervals(seed=1) != metrics.attribute_intervals()
+
+    def test_intervals_find_an_attribute_whose_name_has_a_line_break(self):
+        groups = AttributeGroups({"head": ["Hat\n(any)"]})
+        metrics = self.seen([[1.0], [-1.0]], [[1.0], [0.0]], groups)
+        assert metrics.attribute_intervals()["Hat\n(any)"]["accuracy"] == (1, 1)
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
     def test_what_is_remembered_has_the_type_that_other_processes_expect(self, dtype):
@@ -194,3 +267,4 @@ class TestSlices:
         rows = {"a": row(0.5), "b": row(0.9), "c": row(0.7), "few": row(0.1, 19), "none": row(NAN), "(empty)": row(0.0)}
         assert _gap(rows, "score") == {"gap": 0.4, "from": "a", "to": "b"}
         assert _gap({name: rows[name] for name in ("a", "few")}, "score") is None
+        assert _gap({name: rows[name] for name in ("c", "b")}, "score") == {"gap": 0.9 - 0.7, "from": "c", "to": "b"}

@@ -34,8 +34,8 @@ def test_a_slice_has_the_scores_of_its_images_alone(seed):
         alone = metrics_of(logits[chosen], targets[chosen]).compute()
         assert row["images"] == int(chosen.sum())
         assert row["mean_accuracy"] == pytest.approx(alone["mean_accuracy"])
-        low, high = row["intervals"]["mean_accuracy"]
-        assert low <= row["mean_accuracy"] <= high
+        ends = metrics_of(logits[chosen], targets[chosen]).intervals(num_resamples=400)
+        assert row["intervals"] == {score: ends[score] for score in row["intervals"]}
     gap = found["gaps"]["mean_accuracy"]
     if gap:
         big = [row["mean_accuracy"] for row in found["values"].values() if row["images"] >= 20]
@@ -63,6 +63,21 @@ def test_uncertain_answers_count_nowhere_and_their_share_is_told():
     assert scores["attributes"]["Hat"]["accuracy"] == 0.5
     assert (scores["attributes"]["Hat"]["precision"], scores["attributes"]["Hat"]["recall"]) == (1, 0.5)
     assert scores["answered"] == pytest.approx(5 / 6)
+
+
+def test_decided_scores_have_precision_and_recall_of_each_attribute_and_their_means():
+    logits, targets = torch.tensor([[3.0, 1.0]] * 3 + [[-3.0, -1.0]]), torch.tensor([[1.0, 0], [1, 1], [0, 0], [1, 0]])
+    scores = decided_scores(decided_metrics(metrics_of(logits, targets), Decisions("f1")), targets)
+    hat, hair = (scores["attributes"][name] for name in ("Hat", "Hair"))
+    assert (hat["precision"], hat["recall"]) == pytest.approx((2 / 3, 2 / 3))
+    assert (hair["precision"], hair["recall"]) == pytest.approx((1 / 3, 1))
+    assert (scores["mean_precision"], scores["mean_recall"]) == pytest.approx((1 / 2, 5 / 6))
+
+
+def test_a_single_label_that_has_an_answer_is_all_that_there_is():
+    logits, targets = torch.ones(2, 2), torch.tensor([[1.0, float("nan")], [float("nan")] * 2])
+    decided = decided_metrics(metrics_of(logits, targets), Decisions("f1"))
+    assert decided_scores(decided, targets)["answered"] == 1
 
 
 def scores_of_a_share(logits, targets, values, decisions):
