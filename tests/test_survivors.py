@@ -44,6 +44,7 @@ def test_positions_are_hidden_one_by_one_and_none_at_probability_zero():
     for axis in (0, 1):  # no two rows, and no two columns, are hidden alike
         assert len(hidden[0, 0].unique(dim=axis)) > 1
         assert not hidden[0, 0].all(axis).any()
+    assert BatchRandomMask(0.5)(torch.ones(2, 3, 4, device="meta")).device.type == "meta"
     nothing = BatchRandomMask(0.0)
     assert nothing(x) is x
     with pytest.raises(ValueError, match=r"^BatchRandomMask: expects"):
@@ -162,6 +163,22 @@ def test_modules_print_what_is_not_as_usual_and_nothing_else():
     assert WSGSA(8, 2, reduction=4, squeeze="mean+max").extra_repr() == f"{plain}, squeeze='mean+max'"
     looking = WSGSA(8, 2, reduction=4, spatial=True, num_heads=2, key_channels=4, coordinates=2).extra_repr()
     assert looking == f"{plain}, spatial=True, num_heads=2, key_channels=4, coordinates=2"
+
+
+def test_pairs_that_are_neither_true_nor_false_are_told_as_numbers():
+    with pytest.raises(ValueError, match=r"^CGFF: allowed says True or False of each pair, got 7\."):
+        CGFF(8, num_heads=2, allowed=torch.tensor([[1, 7], [0, 1]]))
+
+
+@pytest.mark.parametrize("batch", [(), (5,), (5, 4)], ids=["a map", "maps", "maps of images"])
+def test_maps_are_drawn_whatever_stands_before_height_and_width(batch):
+    maps = torch.randn(*batch, 2, 3)
+    drawn = functional.draw_maps(maps, (8, 12))
+    assert drawn.shape == (*batch, 8, 12)
+    assert torch.equal(drawn[..., 0, 0], maps[..., 0, 0])
+    assert torch.equal(drawn[..., -1, -1], maps[..., -1, -1])
+    with pytest.raises(ValueError, match=r"too many values|longer"):
+        functional.draw_maps(maps, (8, 12, 3))
 
 
 def test_channels_go_to_the_largest_remainders():
