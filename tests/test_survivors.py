@@ -124,6 +124,17 @@ def test_positions_and_levels_without_axes_are_told_which_they_need():
         MultiLevelFusion((2, 3), 5)([torch.zeros(2), torch.zeros(1, 3, 4, 4)])
 
 
+def test_a_shared_module_that_gives_no_channels_is_told_which_axes_are_needed():
+    module = WSGSA(8, 2, reduction=4, shared=nn.Flatten(0))
+    with pytest.raises(ValueError, match=r"^WSGSA, its shared module: expects the axes batch, channel and any spatial"):
+        module(torch.zeros(2, 8, 3, 3))
+
+
+def test_constant_gates_have_the_type_of_the_features():
+    module = WSGSA(8, 2, reduction=None, shared=nn.Identity())
+    assert module(torch.zeros(2, 8, 3, 3, dtype=HALF)).dtype == HALF
+
+
 def test_each_axis_of_a_level_is_held_against_its_own():
     levels = [torch.rand(1, 2, 4, 9), torch.rand(1, 3, 3, 8)]
     assert MultiLevelFusion((2, 3), 5)(levels).shape == (1, 5, 3, 8)
@@ -237,6 +248,7 @@ class TestWeighting:
         ],
     )
     def test_a_draw_gives_the_same_weights_in_every_version(self, draw, weights):
+        assert functional.random_weights(torch.tensor(draw, device="meta"), 4).device.type == "meta"
         assert functional.random_weights(torch.tensor(draw), 4).tolist() == pytest.approx(weights, abs=2e-6)
 
     def test_a_first_loss_at_the_floor_leaves_no_fraction(self):
