@@ -192,6 +192,23 @@ def test_maps_are_drawn_whatever_stands_before_height_and_width(batch):
         functional.draw_maps(maps, (8, 12, 3))
 
 
+@pytest.mark.parametrize("num_groups", [None, 3])
+def test_groups_without_keys_listen_only_where_it_is_allowed(num_groups):
+    allowed = [[True, True, False], [False, True, True], [True, True, True]]
+    module = CGFF(8, num_heads=2, key_channels=0, num_groups=num_groups, allowed=allowed)
+    affinity = module.affinity(torch.randn(2, 3, 8))
+    assert torch.equal(affinity > 0, torch.tensor(allowed).expand(2, 3, 3))
+    torch.testing.assert_close(affinity.sum(-1), torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("size", [(5,), (3, 4), (3, 4, 5)])
+def test_coordinates_average_to_zero_over_the_positions_and_lie_with_the_features(size):
+    found = functional.coordinates(torch.zeros(1, 8, *size, dtype=DOUBLE))
+    torch.testing.assert_close(found.mean(1), torch.zeros(len(found), dtype=DOUBLE))
+    assert (found.std(1) > 0.1).all()
+    assert functional.coordinates(torch.zeros(1, 8, *size, device="meta")).device.type == "meta"
+
+
 def test_channels_go_to_the_largest_remainders():
     assert functional.channel_shares((4, 3, 2), 4) == (2, 1, 1)  # 1.78, 1.33 and 0.89
 
