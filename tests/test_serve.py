@@ -508,6 +508,8 @@ def test_a_file_that_gives_something_else_than_it_tells_of_is_refused(change, me
     onnx.save(model, file)
     with pytest.raises(ValueError, match=rf"changed\.onnx {message}"):
         Session(file, threads=1)(images, maps=True)
+    with pytest.raises(ValueError, match=r"changed\.onnx tells"):  # before the first request
+        server.build_app(Session(file, threads=1))
 
 
 def test_images_that_a_file_cannot_compute_are_refused_by_name(tmp_path):

@@ -127,4 +127,4 @@ class TestAllowed:
 
     def test_another_number_of_groups_is_refused(self):
         with pytest.raises(ValueError, match="CGFF: expects 2 groups, got 3"):
-            CGFF(8, allowed=[[1, 0], [1, 1]])(torch.randn(2, 3, 8))
+            CGFF(8, allowed=[[True, False], [True, True]])(torch.randn(2, 3, 8))

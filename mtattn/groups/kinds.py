@@ -172,7 +172,8 @@ def from_plain(plain: Any) -> Attribute:
             f"AttributeGroups: an attribute is a name, or has the keys of its kind ({forms}), got {dict(plain)}."
         )
     kind, keys = _FORMS[found[0]]
-    return kind(plain[found[0]], **{key: plain[key] for key in keys})
+    options = {key: tuple(plain[key]) if isinstance(plain[key], list) else plain[key] for key in keys}
+    return kind(plain[found[0]], **options)
 
 
 _FORMS: dict[str, tuple[Callable[..., Attribute], set[str]]] = {

@@ -41,7 +41,11 @@ def build_app(session: Session, *, max_batch: int = 16, max_wait: float = 0.002)
         session: The model.
         max_batch: The most pictures in one call of the model.
         max_wait: Seconds that a picture waits for others to share the call.
+
+    Raises:
+        ValueError: The model cannot compute a picture, or gives something else than its file tells of.
     """
+    session.try_out()
     batcher, uploads = Batcher(session, max_batch=max_batch, max_wait=max_wait), Uploads()
 
     @asynccontextmanager

@@ -64,6 +64,15 @@ class Session:
             if known != count and isinstance(known, int):
                 raise ValueError(f"{file} has {known} {what}, but tells of {count}; export the model again.")
 
+    def try_out(self) -> None:
+        """Compute a blank picture, so that what would fail at the first request is told before any comes.
+
+        Raises:
+            ValueError: As :meth:`run`.
+        """
+        blank = np.zeros((1, len(self.image["mean"]), *self.image["size"]), np.float32)
+        self.run(blank, maps=self.has_maps)
+
     def run(self, images: np.ndarray, *, maps: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """Compute the logits (batch, attribute) and, if asked for, the maps (batch, attribute, h, w).
 
