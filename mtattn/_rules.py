@@ -21,6 +21,11 @@ def whole(least: int, most: int = MOST) -> Rule:
     return Rule(lambda value: type(value) is int and least <= value <= most, f"a whole number from {least} to {most}")
 
 
+def _between(least: float, most: float) -> Rule:
+    """Make the rule of a number between two that single precision computes with and loses nothing."""
+    return Rule(lambda value: is_number(value) and least <= value <= most, "a number")
+
+
 def is_number(value: Any) -> bool:
     """Tell whether a value is a finite number that a float can hold."""
     return math.isfinite(value) if type(value) is float else type(value) is int and abs(value) <= 2**53
@@ -52,10 +57,8 @@ IMAGE = {
         lambda value: are(SIZE, 2)(value) and value[0] * value[1] <= MOST_PIXELS,
         f"a list of height and width in pixels, together at most {MOST_PIXELS:,}",
     ),
-    "mean": _NUMBERS,
-    "std": Rule(
-        lambda value: _NUMBERS.holds(value) and all(number > 0 for number in value), "a list of numbers above 0"
-    ),
+    "mean": Rule(are(_between(-1000, 1000)), "a list of numbers from -1000 to 1000"),
+    "std": Rule(are(_between(0.001, 1000)), "a list of numbers from 0.001 to 1000"),
     "crop": Rule(
         lambda value: _SHARE.holds(value) or are(_SHARE, 2)(value), "a number in (0, 1], or one for height and width"
     ),
@@ -63,7 +66,7 @@ IMAGE = {
 CENTRES = {"rows": _INCREASING, "columns": _INCREASING}
 DECISIONS = {
     "goal": TEXT,
-    "temperatures": Rule(_each(lambda value: is_number(value) and value > 0), "an object of numbers above 0"),
+    "temperatures": Rule(_each(_between(0.001, 1000).holds), "an object of numbers from 0.001 to 1000"),
     "thresholds": Rule(_each(lambda value: is_number(value) and 0 < value < 1), "an object of numbers in (0, 1)"),
     "kept": Rule(_each(TEXT.holds), "an object of texts"),
     "absent": Rule(_each(lambda value: is_number(value) and 0 <= value < 1), "an object of numbers in [0, 1)"),

@@ -172,10 +172,14 @@ class TestHostileValues:
             pytest.param({"backbone": "resnet18"}, "backbone is an object, got 'resnet18'", id="backbone"),
             pytest.param({"backbone": None}, "backbone is an object, got None", id="no backbone"),
             pytest.param({"image": {"size": [9]}}, r"image\.size is a list of height and width", id="size"),
-            pytest.param({"image": {"mean": ["a"]}}, r"image\.mean is a list of numbers, got \['a'\]", id="mean"),
+            pytest.param({"image": {"mean": ["a"]}}, r"image\.mean is a list of numbers .* got \['a'\]", id="mean"),
+            pytest.param({"image": {"mean": [1e308, 0, 0]}}, r"image\.mean is .* got \[1e\+308", id="a huge mean"),
+            pytest.param({"image": {"std": [1e-308, 1, 1]}}, r"image\.std is .* got \[1e-308", id="a tiny spread"),
             pytest.param({"image": {"crop": [0.5, 2]}}, r"image\.crop is a number in \(0, 1\], or one for", id="crop"),
             pytest.param({"map_centres": 3}, "map_centres is an object, got 3", id="centres"),
-            pytest.param({"image": {"std": [0.5, 0.0]}}, r"image\.std is a list of numbers above 0", id="no spread"),
+            pytest.param(
+                {"image": {"std": [0.5, 0.0]}}, r"image\.std is a list of numbers from 0\.001", id="no spread"
+            ),
             pytest.param({"image": {"mean": [0.5], "std": [1, 1]}}, r"image\.std has a number for each of 1", id="two"),
             pytest.param({"image": {"size": [2**13] * 2}}, r"image\.size is .* at most 16,777,216", id="endless"),
             pytest.param({"image": {"colour": 1}}, "image has size, mean, std, crop, got 'colour'", id="more"),
