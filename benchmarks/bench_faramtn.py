@@ -51,9 +51,7 @@ def run(bench: Bench) -> None:
     models[BRANCHES] = (bench.put(StageForEachGroup(timm.create_model("resnet50", num_classes=0))), plain)
     parameters = {name: count(model) for name, (model, _) in models.items()}
     shared = {"sizes": {"batch": batch, "image": SIDE}, "parameters": parameters, "blocks": min(bench.blocks, 9)}
-    for variant in bench.variants:
-        if variant.compiled and (variant.graph or variant.dtype == "float32"):
-            continue  # compiling takes minutes: once, in the arithmetic that people use
+    for variant in bench.variants_of_a_network:
         chosen = {name: models[name] for name in (OURS, BARE)} if variant.compiled else models
         bench.compare(
             "Training step of a resnet50",

@@ -35,9 +35,7 @@ def run(bench: Bench) -> None:
             lambda images: loss(model(images), labels), [images], list(model.parameters()), variant=variant
         )
 
-    for variant in bench.variants:
-        if variant.compiled and (variant.graph or variant.dtype == "float32"):
-            continue  # compiling takes minutes: once, in the arithmetic that people use
+    for variant in bench.variants_of_a_network:
         bench.compare(
             f"Training step of a {name} with {len(BINARY.attributes)} columns in {NUM_GROUPS} groups",
             {"attributes of four kinds": step(MIXED, variant), "all binary": step(BINARY, variant)},

@@ -95,6 +95,12 @@ class Bench:
         """The ways to run what comes in several sizes, after the first: without the compiler, which takes minutes."""
         return [variant for variant in self.variants if not variant.compiled]
 
+    @property
+    def variants_of_a_network(self) -> list[Variant]:
+        """The ways to run a whole network: compiling takes minutes, so once, in the arithmetic that people use."""
+        compiled = Variant("bf16", compiled=True)
+        return [variant for variant in self.variants if not variant.compiled or variant == compiled]
+
     def machine(self) -> dict[str, Any]:
         """Say where and with what the rows were measured."""
         properties = torch.cuda.get_device_properties(self.device) if self.on_gpu else None

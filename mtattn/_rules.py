@@ -21,14 +21,14 @@ def whole(least: int, most: int = MOST) -> Rule:
     return Rule(lambda value: type(value) is int and least <= value <= most, f"a whole number from {least} to {most}")
 
 
-def _between(least: float, most: float) -> Rule:
-    """Make the rule of a number between two that single precision computes with and loses nothing."""
-    return Rule(lambda value: is_number(value) and least <= value <= most, "a number")
-
-
 def is_number(value: Any) -> bool:
     """Tell whether a value is a finite number that a float can hold."""
     return math.isfinite(value) if type(value) is float else type(value) is int and abs(value) <= 2**53
+
+
+def _between(least: float, most: float) -> Rule:
+    """Make the rule of one of several numbers that single precision can compute with."""
+    return Rule(lambda value: is_number(value) and least <= value <= most, f"numbers from {least:g} to {most:g}")
 
 
 def are(rule: Rule, length: int | None = None) -> Callable[[Any], bool]:
@@ -47,6 +47,7 @@ CLAIM = Rule(lambda value: type(value) is bool, "true or false")
 TEXT = Rule(lambda value: isinstance(value, str), "a text")
 OBJECT = Rule(lambda value: isinstance(value, dict), "an object")
 _SHARE = Rule(lambda value: is_number(value) and 0 < value <= 1, "a number in (0, 1]")
+_OFFSET, _DIVISOR = _between(-1000, 1000), _between(0.001, 1000)
 _NUMBERS = Rule(are(Rule(is_number, "a number")), "a list of numbers")
 _INCREASING = Rule(
     lambda value: _NUMBERS.holds(value) and bool(value) and all(before < at for before, at in pairwise(value)),
@@ -57,8 +58,8 @@ IMAGE = {
         lambda value: are(SIZE, 2)(value) and value[0] * value[1] <= MOST_PIXELS,
         f"a list of height and width in pixels, together at most {MOST_PIXELS:,}",
     ),
-    "mean": Rule(are(_between(-1000, 1000)), "a list of numbers from -1000 to 1000"),
-    "std": Rule(are(_between(0.001, 1000)), "a list of numbers from 0.001 to 1000"),
+    "mean": Rule(are(_OFFSET), f"a list of {_OFFSET.words}"),
+    "std": Rule(are(_DIVISOR), f"a list of {_DIVISOR.words}"),
     "crop": Rule(
         lambda value: _SHARE.holds(value) or are(_SHARE, 2)(value), "a number in (0, 1], or one for height and width"
     ),
@@ -66,7 +67,7 @@ IMAGE = {
 CENTRES = {"rows": _INCREASING, "columns": _INCREASING}
 DECISIONS = {
     "goal": TEXT,
-    "temperatures": Rule(_each(_between(0.001, 1000).holds), "an object of numbers from 0.001 to 1000"),
+    "temperatures": Rule(_each(_DIVISOR.holds), f"an object of {_DIVISOR.words}"),
     "thresholds": Rule(_each(lambda value: is_number(value) and 0 < value < 1), "an object of numbers in (0, 1)"),
     "kept": Rule(_each(TEXT.holds), "an object of texts"),
     "absent": Rule(_each(lambda value: is_number(value) and 0 <= value < 1), "an object of numbers in [0, 1)"),

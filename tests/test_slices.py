@@ -36,6 +36,8 @@ def test_a_slice_has_the_scores_of_its_images_alone(seed):
         assert row["mean_accuracy"] == pytest.approx(alone["mean_accuracy"])
         ends = metrics_of(logits[chosen], targets[chosen]).intervals(num_resamples=400)
         assert row["intervals"] == {score: ends[score] for score in row["intervals"]}
+        low, high = row["intervals"]["mean_accuracy"]
+        assert low <= row["mean_accuracy"] <= high
     gap = found["gaps"]["mean_accuracy"]
     if gap:
         big = [row["mean_accuracy"] for row in found["values"].values() if row["images"] >= 20]
