@@ -47,7 +47,7 @@ CLAIM = Rule(lambda value: type(value) is bool, "true or false")
 TEXT = Rule(lambda value: isinstance(value, str), "a text")
 OBJECT = Rule(lambda value: isinstance(value, dict), "an object")
 _SHARE = Rule(lambda value: is_number(value) and 0 < value <= 1, "a number in (0, 1]")
-_OFFSET, _DIVISOR = _between(-1000, 1000), _between(0.001, 1000)
+_OFFSET, _DIVISOR = _between(-1000.0, 1000.0), _between(0.001, 1000.0)
 _NUMBERS = Rule(are(Rule(is_number, "a number")), "a list of numbers")
 _INCREASING = Rule(
     lambda value: _NUMBERS.holds(value) and bool(value) and all(before < at for before, at in pairwise(value)),
